@@ -1,0 +1,1 @@
+"""The engine: stages, parts, Ray. It knows nothing of speech."""

@@ -1,0 +1,218 @@
+"""What a stage is: the one page to read before writing one.
+
+A stage has a `name`, a `version` (bumped when its output changes), pydantic `Params`, the columns it reads, the columns it
+adds, the resources it wants, `setup()` and one method over rows. Three kinds:
+
+`PartStage`       one part in, one part out, one row in, one row out
+`ExpandingStage`  one part in, one part out, one row in, one or more rows out (recording to segments)
+`CorpusStage`     sees the whole manifest (acquire, pack)
+
+>>> class Shout(PartStage):
+...     '''Upper-case text.'''
+...     name, version = "shout", "1"
+...     reads = ("text",)
+...     def process_row(self, row, context):
+...         if not row["text"]:
+...             raise ItemError("empty_text", "nothing to shout")
+...         return row | {"text": row["text"].upper()}
+>>> context = PartContext(store=None)
+>>> rows = Shout(Shout.Params()).apply([{"text": "hey"}, {"text": ""}], context)
+>>> rows[0][0]["text"], rows[1][0]["drop_reason"], context.errors
+('HEY', 'empty_text', 1)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from manifests.part import PartRef
+from manifests.schema import DROP, Row
+from manifests.store import Store
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class SilverError(Exception):
+    """An error whose message alone tells a user what happened, where, and what to do. Shown without a traceback."""
+
+
+class ItemError(Exception):
+    """One row cannot be processed: it is dropped with `reason` (a short identifier) and `detail` (a sentence)."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class StageParams(BaseModel):
+    """Base of a stage's parameters: unknown keys are errors, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def operational(default: Any, description: str, **constraints: Any) -> Any:
+    """A parameter that does not change the result (batch size, paths, rates): it is left out of the fingerprint."""
+    return Field(default=default, description=description, json_schema_extra={"operational": True}, **constraints)
+
+
+class Resources(BaseModel):
+    """What one worker of a stage holds, and how many workers there are. None means: decide from the cluster."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    num_cpus: float | None = Field(None, gt=0, description="CPUs a worker reserves; also its number of threads, rounded up")
+    num_gpus: float | None = Field(None, ge=0, description="GPUs a worker reserves; a share as 1/k (0.5, 0.25)")
+    workers: int | None = Field(None, ge=1, description="workers at most; by default as many as the cluster holds")
+
+
+@dataclass
+class PartContext:
+    """What a stage may use while it works on one part."""
+
+    store: Store
+    device: str = "cpu"  # "cuda" where the worker holds a GPU
+    threads: int = 1
+    memory: dict[Any, Any] = field(default_factory=dict)
+    """Shared by the stages of one part in one worker and dropped with the part: what was computed once need not be again
+    (encoder outputs). A stage must give the same result when it is empty."""
+    errors: int = 0  # rows dropped by ItemError, for the circuit breaker
+
+    def item_error(self, row: Row, error: ItemError) -> Row:
+        """Drop `row` because it could not be processed. For stages that work on whole batches and so cannot raise."""
+        self.errors += 1
+        return drop(row, error.reason, error.detail)
+
+
+def drop(row: Row, reason: str, detail: str = "") -> Row:
+    """The row, marked as dropped by a decision (no speech, wrong language), not by a failure. The engine adds the stage's name."""
+    return row | {"drop_reason": reason, "drop_detail": detail[:500]}
+
+
+class Stage(ABC):
+    """What all stages share."""
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    reads: ClassVar[tuple[str, ...]] = ()
+    adds: ClassVar[pa.Schema] = pa.schema([])
+    accelerated: ClassVar[bool] = False
+    """Takes a GPU where the cluster has one (unless the recipe's `resources` say otherwise)."""
+    light: ClassVar[bool] = False
+    """Needs no model and no audio: not worth starting Ray for when there is little to do."""
+
+    class Params(StageParams):
+        """A stage without parameters."""
+
+    params: Any
+
+    def __init__(self, params: StageParams) -> None:
+        self.params = params
+
+    def identity(self) -> Mapping[str, str]:
+        """Revisions of the models that the result depends on; part of the fingerprint. Runs before any work starts.
+
+        Raises:
+            SilverError: a model is missing or damaged; the message says how to get it.
+        """
+        return {}
+
+    def setup(self, context: PartContext) -> None:  # noqa: B027 - optional
+        """Load models, once a worker, before its first part."""
+
+
+class _RowStage(Stage):
+    """A stage that works on parts."""
+
+    error_limit: ClassVar[float] = 0.2
+    """Share of rows that may end in an ItemError before the part fails. 1.0 where the input is expected to be broken."""
+
+    @abstractmethod
+    def apply(self, rows: list[Row], context: PartContext) -> list[list[Row]]:
+        """For each row, in order, the rows that take its place."""
+
+
+class PartStage(_RowStage):
+    """One row in, one row out. Override `process_row`, or `process` to work on the whole part at once (batches of a model)."""
+
+    def process(self, rows: list[Row], context: PartContext) -> Iterable[Row]:
+        """Map the live rows of one part, in order. Rows that fail: `context.item_error`; that are refused: `drop`."""
+        for row in rows:
+            try:
+                yield self.process_row(row, context)
+            except ItemError as error:
+                yield context.item_error(row, error)
+
+    def process_row(self, row: Row, context: PartContext) -> Row:
+        """Map one live row. May raise ItemError."""
+        raise NotImplementedError
+
+    def apply(self, rows: list[Row], context: PartContext) -> list[list[Row]]:
+        """See `process`."""
+        return [[row] for row in self.process(rows, context)]
+
+
+class ExpandingStage(_RowStage):
+    """One row in, one or more rows out: its children, or itself dropped when there are none. Override `expand_row` or `expand`."""
+
+    def expand(self, rows: list[Row], context: PartContext) -> Iterable[list[Row]]:
+        """For each live row, in order, what takes its place; never an empty list."""
+        for row in rows:
+            try:
+                yield self.expand_row(row, context)
+            except ItemError as error:
+                yield [context.item_error(row, error)]
+
+    def expand_row(self, row: Row, context: PartContext) -> list[Row]:
+        """The rows that take the place of one live row. May raise ItemError."""
+        raise NotImplementedError
+
+    def apply(self, rows: list[Row], context: PartContext) -> list[list[Row]]:
+        """See `expand`."""
+        return list(self.expand(rows, context))
+
+
+@dataclass
+class CorpusContext:
+    """What a corpus stage may use."""
+
+    store: Store
+    previous: Sequence[PartRef]
+    """Parts of this stage that are there already, same fingerprint: acquire keeps them and adds to them."""
+    part_seconds: float
+    fingerprint: str
+    recipe: Mapping[str, Any]
+    """The whole recipe as plain values, for the record that a release carries."""
+    map: Callable[[Callable[[T], R], Iterable[T]], Iterator[R]]
+    """Run a picklable function over items on the executor's workers; results come in the order of the items."""
+    report: Callable[[str], None] = lambda _message: None
+    """Tell the user how far the work is, one short line."""
+
+
+class CorpusStage(Stage):
+    """Sees the whole manifest."""
+
+    @abstractmethod
+    def run(self, parts: Sequence[PartRef], context: CorpusContext) -> Iterator[PartRef | pa.Table]:
+        """Yield the parts of this stage's manifest, in order: a part of `context.previous` that stays, or the table of a new one.
+
+        `parts` are those of the stage before (none for the first stage). Tables must hold the columns of `ROW` and `adds`.
+        New tables are committed as they are yielded, so that a killed run goes on from there.
+        """
+
+
+def is_live(row: Row) -> bool:
+    """True while no stage has dropped the row."""
+    return row.get("drop_reason") is None
+
+
+__all__ = [
+    "DROP", "CorpusContext", "CorpusStage", "ExpandingStage", "ItemError", "PartContext", "PartStage", "Resources", "Row", "SilverError",
+    "Stage", "StageParams", "drop", "is_live", "operational",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Where the audio comes from: folders, web addresses, podcast feeds, and all that yt-dlp reads."""

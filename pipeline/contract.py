@@ -77,6 +77,7 @@ class PartContext:
     """What a stage may use while it works on one part."""
 
     store: Store
+    schema: pa.Schema | None = None  # columns of the rows at hand
     device: str = "cpu"  # "cuda" where the worker holds a GPU
     threads: int = 1
     memory: dict[Any, Any] = field(default_factory=dict)
@@ -102,6 +103,8 @@ class Stage(ABC):
     version: ClassVar[str]
     reads: ClassVar[tuple[str, ...]] = ()
     adds: ClassVar[pa.Schema] = pa.schema([])
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Distributions whose version is recorded with the manifest; an upgrade is pointed out, and does not make it stale."""
     accelerated: ClassVar[bool] = False
     """Takes a GPU where the cluster has one (unless the recipe's `resources` say otherwise)."""
     light: ClassVar[bool] = False
@@ -202,9 +205,15 @@ class CorpusStage(Stage):
     def run(self, parts: Sequence[PartRef], context: CorpusContext) -> Iterator[PartRef | pa.Table]:
         """Yield the parts of this stage's manifest, in order: a part of `context.previous` that stays, or the table of a new one.
 
-        `parts` are those of the stage before (none for the first stage). Tables must hold the columns of `ROW` and `adds`.
+        `parts` are those of the stage before; for each of them one table, in order. The first stage of a recipe has none, and yields
+        what it found. Tables hold the columns of the input (or `ROW`) and `adds`; `drop_stage` is filled in by the engine.
         New tables are committed as they are yielded, so that a killed run goes on from there.
         """
+
+    def is_complete(self, context: CorpusContext) -> bool:
+        """False if what the stage wrote beside its manifest (a release) is gone, so that it runs again though nothing changed."""
+        del context
+        return True
 
 
 def is_live(row: Row) -> bool:

@@ -1,1 +1,32 @@
-"""What happens to speech: one file a stage, one folder where a stage has several backends. This list is all there is to register."""
+"""What happens to speech: one file a stage, one folder where a stage has several backends.
+
+This list is all there is to register. Modules are imported when a recipe names their stage, so that `silver --help` needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from pipeline.contract import Stage
+
+STAGES = {
+    "acquire": "stages.acquire:Acquire",
+    "decode": "stages.decode:Decode",
+    "segment": "stages.segment:Segment",
+    "identify": "stages.identify:Identify",
+    "transcribe": "stages.transcribe:Transcribe",
+    "align": "stages.align:Align",
+    "resegment": "stages.resegment:Resegment",
+    "normalise": "stages.normalise:Normalise",
+    "score": "stages.score:Score",
+    "filter": "stages.filter:Filter",
+    "pack": "stages.pack:Pack",
+}
+
+
+def find(name: str) -> type[Stage]:
+    """The class of a stage. Raises KeyError for a name that is not in the list."""
+    module, _, attribute = STAGES[name].partition(":")
+    return cast("type[Stage]", getattr(importlib.import_module(module), attribute))

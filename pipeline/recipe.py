@@ -1,0 +1,213 @@
+"""A recipe: one YAML file that names the stages of a corpus, in order, with their parameters.
+
+The keys at the top are the fields of `Recipe`; every other key is a stage. Overrides (`filter.rules.duration=...`) reach any value
+by its dotted path. Every mistake is reported with its file and line and the nearest valid key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+
+from pipeline.contract import Resources, SilverError, Stage
+
+FROM_RECIPE = ("language", "seed")
+"""Parameters of a stage that take the recipe's value where the stage's section does not set them."""
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class RecipeError(SilverError):
+    """The recipe or an override is wrong; nothing has run."""
+
+
+class Header(BaseModel):
+    """The keys at the top of a recipe that are not stages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str = Field("corpus", description="name of the corpus, for people")
+    description: str = Field("", description="what the corpus is, for its card")
+    root: str = Field(description="the corpus root: a folder or a URI (s3://bucket/corpus)")
+    language: str | None = Field(None, description="expected language of the audio, BCP 47")
+    seed: int = Field(0, description="seed of everything that is random")
+    part_minutes: float = Field(20, gt=0, description="minutes of audio in one part, the unit of work and of resume")
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One section of a recipe, checked."""
+
+    stage: Stage
+    resources: Resources
+
+    @property
+    def name(self) -> str:
+        """The stage's name."""
+        return self.stage.name
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe, checked. `source` is the file; `plain` the resolved values."""
+
+    header: Header
+    stages: tuple[StageSpec, ...]
+    source: str
+    plain: Mapping[str, Any]
+
+    def to_yaml(self) -> str:
+        """The resolved recipe, overrides applied, as YAML."""
+        return _dump(dict(self.plain))
+
+
+def load(source: str, overrides: Iterable[str], find: Callable[[str], type[Stage]], names: Iterable[str]) -> Recipe:
+    """Read and check a recipe file, with `key=value` overrides on top.
+
+    `find` gives the class of a stage, `names` all stages there are.
+
+    Raises:
+        RecipeError: with the file, the line and the nearest valid key.
+    """
+    tree = _parse(source)
+    lines = {key: f"{source}:{line + 1}" for key, line in _lines(tree)}
+    values = _plain(tree)
+    for override in overrides:
+        path = _override(values, override)
+        for depth in range(1, len(path) + 1):
+            lines.setdefault(path[:depth], f"override {override.split('=')[0]!r}")
+
+    known = list(names)
+    header_keys = list(Header.model_fields)
+    for key in values:
+        if key not in header_keys and key not in known:
+            raise RecipeError(f"{lines[(key,)]}: no stage or setting is called {key!r}{_nearest(key, header_keys + known)}")
+    header = _validate(Header, {key: value for key, value in values.items() if key in header_keys}, (), lines, source)
+    if not (names_here := [key for key in values if key in known]):
+        raise RecipeError(f"{source}: no stages; a recipe names them in order (see `silver stages`)")
+    specs = []
+    for name in names_here:
+        section = values[name] if values[name] is not None else {}
+        if not isinstance(section, dict):
+            raise RecipeError(f"{lines[(name,)]}: {name} takes parameters (key: value), not {section!r}")
+        stage_class = find(name)
+        resources = _validate(Resources, section.get("resources") or {}, (name, "resources"), lines, source)
+        parameters = {key: value for key, value in section.items() if key != "resources"}
+        for key in FROM_RECIPE:
+            if key in stage_class.Params.model_fields and key not in parameters and getattr(header, key) is not None:
+                parameters[key] = getattr(header, key)
+        specs.append(StageSpec(stage_class(_validate(stage_class.Params, parameters, (name,), lines, source, ["resources"])), resources))
+    _check_columns(specs, source)
+    return Recipe(header, tuple(specs), source, values)
+
+
+def _check_columns(specs: list[StageSpec], source: str) -> None:
+    from manifests.schema import ROW
+
+    available = set(ROW.names)
+    for spec in specs:
+        if missing := [column for column in spec.stage.reads if column not in available]:
+            raise RecipeError(
+                f"{source}: {spec.name} reads {', '.join(missing)}, which no stage before it adds; check the order of the stages"
+            )
+        available |= set(spec.stage.adds.names)
+
+
+def _parse(source: str) -> CommentedMap:
+    path = Path(source)
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = YAML().load(text)
+    except FileNotFoundError as error:
+        shipped = sorted(str(p) for p in Path("configs").glob("*.yaml"))
+        hint = _nearest(source, shipped) or (f"; there are {', '.join(shipped)}" if shipped else "")
+        raise RecipeError(f"no recipe at {source}{hint}") from error
+    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{source} cannot be read as a recipe: {error}") from error
+    except YAMLError as error:
+        raise RecipeError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, CommentedMap):
+        raise RecipeError(f"{source}: a recipe is a mapping of settings and stages, not {type(tree).__name__}")
+    return tree
+
+
+def _lines(tree: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[tuple[str, ...], int]]:
+    if isinstance(tree, CommentedMap):
+        for key, value in tree.items():
+            yield (*path, str(key)), tree.lc.key(key)[0]
+            yield from _lines(value, (*path, str(key)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value if value is None or type(value) in (bool, int, float, str) else type(value).__mro__[-2](value)
+
+
+def _override(values: dict[str, Any], override: str) -> tuple[str, ...]:
+    key, separator, text = override.partition("=")
+    path = tuple(key.split("."))
+    if not separator or not all(path):
+        raise RecipeError(f"override {override!r}: write it as key=value, the key a dotted path such as transcribe.model=base")
+    value: Any = text
+    try:
+        parsed = YAML(typ="safe").load(text)
+        # `a: b` in a value is text unless it is written as a mapping.
+        value = parsed if text.lstrip().startswith("{") or not isinstance(parsed, dict) else text
+    except YAMLError:
+        pass  # not YAML, so plain text: `rules.x=a > 0: b`
+    target = values
+    for step in path[:-1]:
+        if target.get(step) is None:
+            target[step] = {}
+        target = target[step]
+        if not isinstance(target, dict):
+            raise RecipeError(f"override {override!r}: {step!r} holds a value, not further keys")
+    target[path[-1]] = value
+    return path
+
+
+def _validate(
+    model: type[M], values: Any, path: tuple[str, ...], lines: Mapping[tuple[str, ...], str], source: str, extra_keys: Iterable[str] = ()
+) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        messages = []
+        for problem in error.errors():
+            location = tuple(str(step) for step in problem["loc"])
+            place = next((lines[path + location[:n]] for n in range(len(location), -1, -1) if path + location[:n] in lines), source)
+            key = ".".join(path + location)
+            if problem["type"] == "extra_forbidden":
+                messages.append(f"{place}: {key} is not known{_nearest(location[-1], [*model.model_fields, *extra_keys])}")
+            elif problem["type"] == "missing":
+                field = model.model_fields.get(location[-1])
+                messages.append(
+                    f"{place}: {key} is not set ({field.description if field else ''}); add {key}=VALUE or write it in the recipe"
+                )
+            else:
+                messages.append(f"{place}: {key}: {problem['msg']} (got {problem['input']!r})")
+        raise RecipeError("\n".join(messages)) from error
+
+
+def _nearest(word: str, candidates: Iterable[str]) -> str:
+    options = list(candidates)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else (f"; there are: {', '.join(options)}" if options else "")
+
+
+def _dump(values: dict[str, Any]) -> str:
+    sink = io.StringIO()
+    YAML().dump(values, sink)
+    return sink.getvalue()

@@ -35,6 +35,25 @@ def funnel(corpus: Corpus) -> list[dict[str, Any]]:
     return table
 
 
+def rule_remarks(corpus: Corpus, nearly_all: float = 0.9) -> list[str]:
+    """Filter rules that hit nothing, and those that hit more than `nearly_all` of the segments."""
+    for manifest in corpus.manifests:
+        if manifest.stage != "filter":
+            continue
+        counts = manifest.counts()
+        hits = dict.fromkeys(manifest.info()["parameters"].get("rules", {}), 0)
+        for key, (rows, _seconds) in counts.dropped.items():
+            if key.startswith("filter:"):
+                for rule in key.partition(":")[2].split(";"):
+                    hits[rule] = hits.get(rule, 0) + rows
+        none = [rule for rule, rows in hits.items() if not rows]
+        most = [f"{rule} ({rows} of {counts.live_in})" for rule, rows in hits.items() if rows > nearly_all * counts.live_in]
+        return ([f"filter rules that hit nothing: {', '.join(none)}"] if none else []) + (
+            [f"filter rules that hit nearly everything: {', '.join(most)}"] if most else []
+        )
+    return []
+
+
 def _row(
     stage: str, reason: str | None, rows_in: int | None, made: int | None, dropped: int, kept: int | None,
     seconds_in: float | None, seconds_dropped: float, seconds_kept: float | None,

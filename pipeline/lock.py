@@ -10,7 +10,7 @@ import time
 import uuid
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from manifests.store import Store
 from pipeline.contract import SilverError
@@ -33,7 +33,7 @@ class RootLock:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._refresh, daemon=True)
 
-    def __enter__(self) -> RootLock:
+    def __enter__(self) -> Self:
         for _attempt in range(3):
             if self._store.create(LOCK, self._content()):
                 self._thread.start()

@@ -90,8 +90,9 @@ def select(nodes: Sequence[Node], only: str | None, first: str | None, last: str
     for name in (only, first, last):
         if name is not None and name not in names:
             raise SilverError(f"the recipe has no stage {name!r}; it has {', '.join(names)}")
-    start = names.index(only or first) if (only or first) else 0
-    end = names.index(only or last) if (only or last) else len(names) - 1
+    first, last = only or first, only or last
+    start = names.index(first) if first else 0
+    end = names.index(last) if last else len(names) - 1
     if start > end:
         raise SilverError(f"--from {first} comes after --to {last}")
     return range(start, end + 1)

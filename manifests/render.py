@@ -1,0 +1,65 @@
+"""Tables for people and for programs: one list of rows, three formats. Text from the web is printed as text, never as markup."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+class Format(StrEnum):
+    """What `--format` takes."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def render(rows: Sequence[dict[str, Any]], how: Format, columns: Sequence[str] | None = None, title: str | None = None) -> None:
+    """Print rows to standard output."""
+    names = list(columns) if columns is not None else list(dict.fromkeys(name for row in rows for name in row))
+    if how is Format.JSON:
+        print(json.dumps([{name: row.get(name) for name in names} for row in rows], indent=1, ensure_ascii=False, default=str))
+        return
+    if how is Format.CSV:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(names)
+        writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
+        return
+    table = Table(title=title, box=None, pad_edge=False, title_justify="left", header_style="bold")
+    numeric = {name for name in names if all(isinstance(row.get(name), int | float | None) for row in rows)}
+    for name in names:
+        table.add_column(Text(name), justify="right" if name in numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(_cell(row.get(name)))) for name in names))
+    Console(soft_wrap=False).print(table)
+
+
+def printable(text: str) -> str:
+    r"""Without the control characters with which a title could drive a terminal.
+
+    >>> printable("a\x1b[31mb\nc")
+    'a\\x1b[31mb\\nc'
+    """
+    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.1f}"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)

@@ -1,0 +1,73 @@
+"""One row through every stage: what it was, what it became, why it left, and where it lies in a release."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from manifests.corpus import Corpus
+
+KEYS = ("segment_id", "window_id", "recording_id", "source_id", "source_uri")
+
+
+def trace(corpus: Corpus, wanted: str) -> list[dict[str, Any]]:
+    """Every stage's rows for an id: a segment (also its key in a shard), a recording, a source or its URL.
+
+    A segment is followed back to the window it was cut from, the recording and the source. One entry a stage and row, with the
+    columns that the stage wrote or changed. Empty if no stage knows the id.
+    """
+    connection = corpus.connect()
+    stages = [manifest.stage for manifest in corpus.manifests if manifest.parts()]
+    columns = {stage: [name for name, *_ in connection.execute(f'DESCRIBE "{stage}"').fetchall()] for stage in stages}
+
+    def rows(stage: str, column: str, value: str) -> list[dict[str, Any]]:
+        if column not in columns[stage]:
+            return []
+        cursor = connection.execute(f'SELECT * FROM "{stage}" WHERE "{column}" = ? ORDER BY start NULLS FIRST, source_id', [value])
+        names = [field[0] for field in cursor.description or []]
+        return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+
+    # The last stage that knows the id tells who its ancestors are.
+    known = next(((column, found) for stage in reversed(stages) for column in KEYS if (found := rows(stage, column, wanted))), None)
+    if known is None:
+        return []
+    column, found = known
+    ancestors = {key: found[0].get(key) for key in KEYS} if column in ("segment_id", "window_id") else {column: wanted}
+    if column == "recording_id":
+        ancestors["source_id"] = found[0]["source_id"]
+
+    entries: list[dict[str, Any]] = []
+    before: dict[str, Any] = {}
+    for stage in stages:
+        here = _here(stage, ancestors, rows)
+        for row in here:
+            changed = {name: value for name, value in row.items() if value is not None and before.get(name) != value and name not in KEYS}
+            entries.append(
+                {
+                    "stage": stage,
+                    "id": row["segment_id"] or row["recording_id"] or row["source_id"],
+                    "verdict": _verdict(row),
+                    "wrote": changed,
+                }
+            )
+        if len(here) == 1:
+            before = here[0]
+    return entries
+
+
+def _here(stage: str, ancestors: dict[str, Any], rows: Any) -> list[dict[str, Any]]:
+    """The rows of a stage for the most precise of the ids that it knows."""
+    if (own := ancestors.get("segment_id")) and (found := rows(stage, "segment_id", own)):
+        return list(found)
+    if (window := ancestors.get("window_id")) and (found := rows(stage, "segment_id", window)):
+        return list(found)
+    for key in ("recording_id", "source_id", "source_uri"):
+        if (value := ancestors.get(key)) and (found := rows(stage, key, value)):
+            alone = [row for row in found if row["segment_id"] is None]
+            return alone if ancestors.get("segment_id") else list(found)
+    return []
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    if row["drop_reason"] is None:
+        return "live"
+    return f"dropped by {row['drop_stage']}: {row['drop_reason']} ({row['drop_detail']})"

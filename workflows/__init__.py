@@ -1,0 +1,1 @@
+"""Whole jobs built of stages, and the command line."""

@@ -145,12 +145,12 @@ class RayExecutor(Executor):
         import ray
 
         self.connect()
-        task = ray.remote(num_cpus=1)(function)
+        task = ray.remote(num_cpus=1)(_call)
         window = 2 * int(ray.cluster_resources().get("CPU", 1))
         pending: deque[Any] = deque()
         try:
             for item in items:
-                pending.append(task.remote(item))
+                pending.append(task.remote(function, item))
                 if len(pending) >= window:
                     yield ray.get(pending.popleft())
             while pending:
@@ -182,6 +182,11 @@ class LazyExecutor(Executor):
 
         work = list(items)
         return (self.ray if ray.is_initialized() or len(work) > 2 else self._inline).map(function, work)
+
+
+def _call(function: Callable[[T], R], item: T) -> R:
+    """What a Ray task of `map` runs: Ray itself takes plain functions only."""
+    return function(item)
 
 
 def make_groups(block: Sequence[Node], cluster: dict[str, float]) -> list[Group]:

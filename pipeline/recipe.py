@@ -1,13 +1,14 @@
 """A recipe: one YAML file that names the stages of a corpus, in order, with their parameters.
 
 The keys at the top are the fields of `Recipe`; every other key is a stage. Overrides (`filter.rules.duration=...`) reach any value
-by its dotted path. Every mistake is reported with its file and line and the nearest valid key.
+by its dotted path; `${transcribe.model}` as a value repeats another. Every mistake is reported with its file and line and the nearest valid key.
 """
 
 from __future__ import annotations
 
 import difflib
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,7 @@ def load(source: str, overrides: Iterable[str], find: Callable[[str], type[Stage
         for depth in range(1, len(path) + 1):
             lines.setdefault(path[:depth], f"override {override.split('=')[0]!r}")
 
+    values = _references(values, values, (), lines, source)
     known = list(names)
     header_keys = list(Header.model_fields)
     for key in values:
@@ -176,6 +178,22 @@ def _override(values: dict[str, Any], override: str) -> tuple[str, ...]:
             raise RecipeError(f"override {override!r}: {step!r} holds a value, not further keys")
     target[path[-1]] = value
     return path
+
+
+def _references(value: Any, tree: Any, path: tuple[str, ...], lines: Mapping[tuple[str, ...], str], source: str) -> Any:
+    """Replace values of the form `${stage.key}` by what that path holds, so that one override reaches several stages."""
+    if isinstance(value, dict):
+        return {key: _references(item, tree, (*path, key), lines, source) for key, item in value.items()}
+    if isinstance(value, str) and (match := re.fullmatch(r"\$\{([\w.]+)\}", value)):
+        found = tree
+        for step in match[1].split("."):
+            if not isinstance(found, dict) or step not in found:
+                raise RecipeError(f"{lines.get(path, source)}: {value} names a key that the recipe does not set")
+            found = found[step]
+        if isinstance(found, dict | list) or (isinstance(found, str) and found.startswith("${")):
+            raise RecipeError(f"{lines.get(path, source)}: {value} must name a plain value")
+        return found
+    return value
 
 
 def _validate(

@@ -1,0 +1,47 @@
+"""One Ray cluster a test session, on its own ports and temporary folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("SILVER_MODELS", str(Path(__file__).parent.parent / ".cache" / "models"))
+os.environ["RAY_AUTH_MODE"] = "disabled"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def ray_nodes() -> Iterator[SimpleNamespace]:
+    """A cluster with a head of two CPUs and a job server; `cluster.add_node` adds nodes. Ended with the session, it alone."""
+    with tempfile.TemporaryDirectory(prefix="silver-ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        os.environ["RAY_TMPDIR"] = folder  # before Ray is imported: the file with the current address lies there too
+        from ray.cluster_utils import Cluster
+
+        dashboard = free_port()
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 2, "include_dashboard": True, "dashboard_port": dashboard, "object_store_memory": 200 * 2**20,
+            },
+        )  # fmt: skip
+        yield SimpleNamespace(cluster=cluster, address=cluster.address, jobs=f"http://127.0.0.1:{dashboard}")
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(ray_nodes: SimpleNamespace) -> str:
+    """Address of the cluster, for drivers."""
+    return str(ray_nodes.address)

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -74,26 +74,31 @@ class Store:
             temporary.write_bytes(data)
 
     @contextmanager
-    def staged(self, relative: str) -> Iterator[Path]:
-        """A local path to write a new file to; it becomes `relative` when the block ends, and vanishes when it raises."""
+    def staged(self, relative: str | Callable[[], str | None]) -> Iterator[Path]:
+        """A local path to write a new file to; it becomes `relative` when the block ends, and vanishes when it raises.
+
+        Where the name depends on what was written (its hash), `relative` is a function, asked when the block ends: None discards the file.
+        """
         if self.local:
-            target = Path(self.path(relative))
             folder = Path(self.path(TEMPORARY))
             folder.mkdir(parents=True, exist_ok=True)
-            temporary = folder / f"{uuid.uuid4().hex}{target.suffix}"
+            temporary = folder / f"{uuid.uuid4().hex}{Path(relative).suffix if isinstance(relative, str) else ''}"
             try:
                 yield temporary
-                with temporary.open("rb") as handle:
-                    os.fsync(handle.fileno())
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(temporary, target)
+                if (final := relative if isinstance(relative, str) else relative()) is not None:
+                    with temporary.open("rb") as handle:
+                        os.fsync(handle.fileno())
+                    target = Path(self.path(final))
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(temporary, target)
             finally:
                 temporary.unlink(missing_ok=True)
         else:
             with tempfile.TemporaryDirectory(prefix="silver-") as folder_name:
-                temporary = Path(folder_name) / f"upload{Path(relative).suffix}"
+                temporary = Path(folder_name) / f"upload{Path(relative).suffix if isinstance(relative, str) else ''}"
                 yield temporary
-                self.fs.put_file(str(temporary), self.path(relative))
+                if (final := relative if isinstance(relative, str) else relative()) is not None:
+                    self.fs.put_file(str(temporary), self.path(final))
 
     def create(self, relative: str, data: bytes) -> bool:
         """Write a small file only if it is not there; False if it is. The primitive of the lock."""

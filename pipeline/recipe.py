@@ -85,7 +85,8 @@ def load(source: str, overrides: Iterable[str], find: Callable[[str], type[Stage
     for override in overrides:
         path = _override(values, override)
         for depth in range(1, len(path) + 1):
-            lines.setdefault(path[:depth], f"override {override.split('=')[0]!r}")
+            where = f"override {override.partition('=')[0]!r}"
+            lines[path[:depth]] = where if depth == len(path) else lines.get(path[:depth], where)
 
     values = _references(values, values, (), lines, source)
     known = list(names)
@@ -164,7 +165,7 @@ def _override(values: dict[str, Any], override: str) -> tuple[str, ...]:
         raise RecipeError(f"override {override!r}: write it as key=value, the key a dotted path such as transcribe.model=base")
     value: Any = text
     try:
-        parsed = YAML(typ="safe").load(text)
+        parsed = YAML(typ="safe", pure=True).load(text)
         # `a: b` in a value is text unless it is written as a mapping.
         value = parsed if text.lstrip().startswith("{") or not isinstance(parsed, dict) else text
     except YAMLError:

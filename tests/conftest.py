@@ -45,3 +45,27 @@ def ray_nodes() -> Iterator[SimpleNamespace]:
 def ray_cluster(ray_nodes: SimpleNamespace) -> str:
     """Address of the cluster, for drivers."""
     return str(ray_nodes.address)
+
+
+@pytest.fixture(scope="session")
+def base_model() -> Path:
+    """Whisper base, fetched once into the repository's cache."""
+    from tests.models import base_model as fetched
+
+    return fetched()
+
+
+@pytest.fixture(scope="session")
+def speech_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six short recordings of real English speech, 12 to 20 s each, as FLAC."""
+    import soundfile
+
+    from tests.speech import long_speech
+
+    folder = tmp_path_factory.mktemp("speech")
+    samples, spans = long_speech("en", 110, pause=0.6)
+    cuts = [0, *(next(index for index, (start, _, _) in enumerate(spans) if start >= 18 * n) for n in range(1, 6)), len(spans)]
+    for number, (first, last) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        start, end = spans[first][0], spans[last - 1][1]
+        soundfile.write(folder / f"show-{number}.flac", samples[max(0, round(start * 16000) - 4000) : round(end * 16000) + 4000], 16000)
+    return folder

@@ -1,0 +1,197 @@
+"""A CTC model of raw audio (wav2vec 2.0 and its kin), from torchaudio or a Hugging Face folder: samples in, log-probabilities out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.contract import SilverError
+from stages import models
+from stages.audio import SAMPLE_RATE, Samples
+
+if TYPE_CHECKING:
+    import torch
+
+LogProbs = npt.NDArray[np.float32]
+"""Natural logarithms, shape (frames, classes)."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A loaded model. `forward` maps (batch, samples) and lengths (batch,) to logits (batch, frames, classes)."""
+
+    forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    vocabulary: Mapping[str, int]
+    """Characters that the model spells with, one each."""
+    blank: int
+    separator: int | None  # class that stands between words
+    convolutions: Sequence[tuple[int, int]]  # kernel and stride, in order
+    variance_floor: float | None  # of the normalisation of a waveform to zero mean, unit variance; None: the model takes it as it is
+    batchable: bool
+    """False where padding would change the result (group normalisation runs over time): such a model gets one segment at a time."""
+    device: str
+
+    @property
+    def stride(self) -> float:
+        """Seconds from one frame to the next."""
+        return float(np.prod([stride for _, stride in self.convolutions])) / SAMPLE_RATE
+
+    def frames(self, samples: int) -> int:
+        """Frames that so many samples give."""
+        return max(0, reduce(lambda n, layer: (n - layer[0]) // layer[1] + 1, self.convolutions, samples))
+
+    def log_probs(self, waves: Sequence[Samples], batch_size: int) -> list[LogProbs]:
+        """For each wave (16 kHz, shape (n,)), in order, its emissions; no frames where it is shorter than the model's first window.
+
+        Waves of similar length share a batch: padding is work for nothing.
+        """
+        import torch
+
+        results = [np.zeros((0, 0), np.float32) for _ in waves]
+        order = sorted((i for i, wave in enumerate(waves) if self.frames(len(wave))), key=lambda i: -len(waves[i]))
+        step = batch_size if self.batchable else 1
+        for chosen in (order[at : at + step] for at in range(0, len(order), step)):
+            lengths = [len(waves[i]) for i in chosen]
+            batch = np.zeros((len(chosen), max(lengths)), np.float32)
+            for line, i in zip(batch, chosen, strict=True):
+                line[: len(waves[i])] = self._normalised(waves[i])
+            with torch.inference_mode():
+                logits = self.forward(torch.from_numpy(batch).to(self.device), torch.tensor(lengths, device=self.device))
+                emissions = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
+            for line, i, length in zip(emissions, chosen, lengths, strict=True):
+                results[i] = line[: self.frames(length)]
+        return results
+
+    def _normalised(self, wave: Samples) -> Samples:
+        if self.variance_floor is None:
+            return wave
+        normalised: Samples = (wave - wave.mean()) / np.sqrt(wave.var() + self.variance_floor)
+        return normalised
+
+
+def identity(model: str) -> Mapping[str, str]:
+    """What the result depends on. Downloads a torchaudio bundle that is not on this machine.
+
+    Raises:
+        SilverError: no such model, or it cannot be downloaded.
+    """
+    if Path(model).is_dir():
+        if missing := [name for name in ("config.json", "vocab.json") if not (Path(model) / name).is_file()]:
+            msg = f"{model} is no Hugging Face CTC model: {' and '.join(missing)} missing"
+            raise SilverError(msg)
+        return models.identity(str(Path(model).absolute()))
+    return {"model": model, "checkpoint": _download(model, _bundle(model))}
+
+
+def load(model: str, device: str) -> Network:
+    """The model, ready to run.
+
+    Raises:
+        SilverError: no such model, it cannot be downloaded, or it is not a CTC model of raw audio.
+    """
+    return _from_folder(Path(model), device) if Path(model).is_dir() else _from_bundle(model, device)
+
+
+def _bundle(name: str) -> Any:
+    import torchaudio
+
+    bundle = getattr(torchaudio.pipelines, name, None)
+    if not isinstance(bundle, torchaudio.pipelines.Wav2Vec2ASRBundle):
+        known = sorted(
+            key for key, value in vars(torchaudio.pipelines).items() if isinstance(value, torchaudio.pipelines.Wav2Vec2ASRBundle)
+        )
+        msg = f"align.model={name} is neither a folder nor a CTC bundle of torchaudio: {', '.join(known)}"
+        raise SilverError(msg)
+    return bundle
+
+
+def _download(name: str, bundle: Any) -> str:
+    """Bring the checkpoint to torch's cache, once; gives its address."""
+    import torch.hub
+
+    path = bundle._path  # noqa: SLF001 - torchaudio has no public name for it
+    url = path if path.startswith("https") else f"https://download.pytorch.org/torchaudio/models/{path}"
+    target = Path(torch.hub.get_dir(), "checkpoints", os.path.basename(urlparse(url).path))
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(target), progress=False)
+        except OSError as error:
+            msg = f"the torchaudio bundle {name} cannot be downloaded ({error}). On a machine without network, put {url} at {target}, "
+            msg += "set align.model to a folder with a Hugging Face CTC model, or use align.backend=attention"
+            raise SilverError(msg) from error
+    return url
+
+
+def _from_bundle(name: str, device: str) -> Network:
+    bundle = _bundle(name)
+    _download(name, bundle)
+    import torchaudio
+
+    fits_alignment = isinstance(bundle, torchaudio.pipelines.Wav2Vec2FABundle)
+    model = bundle.get_model(**({"with_star": False} if fits_alignment else {})).to(device)
+    # The wrapper normalises over the whole batch: it is left aside, each wave is normalised by itself. 1e-5 is its epsilon.
+    core = getattr(model, "model", model)
+    labels = bundle.get_labels(**({"star": None} if fits_alignment else {}))
+    return _network(
+        lambda batch, lengths: core(batch, lengths)[0],
+        core.feature_extractor,
+        {label: i for i, label in enumerate(labels)},
+        0,
+        1e-5 if getattr(model, "normalize_waveform", False) else None,
+        device,
+    )
+
+
+def _from_folder(folder: Path, device: str) -> Network:
+    import torch
+    from transformers import AutoModelForCTC
+
+    labels: dict[str, int] = json.loads((folder / "vocab.json").read_text())
+    model = AutoModelForCTC.from_pretrained(folder, local_files_only=True).to(device).eval()
+    extractor = getattr(model.base_model, "feature_extractor", None)
+    if extractor is None or not all(isinstance(i, int) for i in labels.values()):
+        msg = f"{folder} ({model.config.model_type}) is not a CTC model of raw audio with one vocabulary, like wav2vec 2.0 or HuBERT"
+        raise SilverError(msg)
+    settings_path = folder / "preprocessor_config.json"
+    settings = json.loads(settings_path.read_text()) if settings_path.is_file() else {}
+
+    def forward(batch: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        mask = torch.arange(batch.shape[1], device=batch.device)[None] < lengths[:, None]
+        logits: torch.Tensor = model(batch, attention_mask=mask.long() if len(batch) > 1 else None).logits
+        return logits
+
+    blank = labels.get("<blank>", model.config.pad_token_id)
+    return _network(forward, extractor, labels, blank, 1e-7 if settings.get("do_normalize", True) else None, device)
+
+
+def _network(
+    forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    extractor: torch.nn.Module,
+    labels: Mapping[str, int],
+    blank: int,
+    variance_floor: float | None,
+    device: str,
+) -> Network:
+    from torch import nn
+
+    layers = list(extractor.modules())
+    return Network(
+        forward=forward,
+        vocabulary={label: i for label, i in labels.items() if len(label) == 1 and label != "|" and i != blank},
+        blank=blank,
+        separator=labels.get("|"),
+        convolutions=[(layer.kernel_size[0], layer.stride[0]) for layer in layers if isinstance(layer, nn.Conv1d)],
+        variance_floor=variance_floor,
+        batchable=not any(isinstance(layer, nn.GroupNorm) for layer in layers),
+        device=device,
+    )

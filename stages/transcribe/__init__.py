@@ -1,0 +1,106 @@
+"""Transcribe: the text of each window, with what the labeller thinks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from manifests.schema import LABELS, Row
+from pipeline.contract import ItemError, PartContext, PartStage, StageParams, drop, operational
+from stages import models, whisper
+from stages.transcribe.labeller import Hypothesis, Labeller, compression_ratio
+
+
+class Transcribe(PartStage):
+    """Whisper's text of each window, in batches across recordings, sorted by length.
+
+    The language is the row's expected one; where there is none, the one that `identify` heard, or else the one of the window.
+    """
+
+    name, version = "transcribe", "1"
+    reads = ("audio_path", "start", "end", "language")
+    adds = pa.schema(
+        [
+            ("labels", LABELS),
+            ("text_raw", pa.string()),  # as the model wrote it, but for runs of white space
+            ("avg_logprob", pa.float32()),
+            ("no_speech_prob", pa.float32()),
+            ("compression_ratio", pa.float32()),
+            ("round", pa.int32()),
+            ("label_origin", pa.string()),
+        ]
+    )
+    accelerated = True
+    packages = ("faster-whisper", "ctranslate2", "whisperx", "transformers", "torch")
+
+    class Params(StageParams):
+        """See the fields."""
+
+        labeller: Literal["faster-whisper", "whisperx", "transformers"] = Field(
+            "faster-whisper", description="who transcribes; only faster-whisper shares the encoder's work with identify and align"
+        )
+        model: models.ModelName = operational(
+            "large-v3", "Whisper: a name, or its folder (CTranslate2; transformers also takes its own format)"
+        )
+        beam_size: int = Field(5, ge=1, description="hypotheses that the beam search keeps")
+        initial_prompt: str | None = Field(None, description="text that the model takes for what was said before: names, spelling, style")
+        compute_type: whisper.ComputeType = Field("auto", description=whisper.COMPUTE_TYPE)
+        batch_size: int = operational(8, "windows that are decoded together", ge=1)
+
+    params: Params
+
+    def __init__(self, params: Params) -> None:
+        super().__init__(params)
+        self._labeller = _labeller(params)
+
+    def identity(self) -> Mapping[str, str]:
+        """The model's weights."""
+        return self._labeller.identity()
+
+    def setup(self, context: PartContext) -> None:
+        """Load the model."""
+        self._labeller.setup(context)
+
+    def process(self, rows: list[Row], context: PartContext) -> Iterable[Row]:
+        """Transcribe the windows of the part, the longest first: windows of a batch then end at about the same time."""
+        results: list[Hypothesis | ItemError | None] = [whisper.too_long(row) for row in rows]
+        order = sorted(
+            (index for index, result in enumerate(results) if result is None), key=lambda index: rows[index]["start"] - rows[index]["end"]
+        )
+        for index, written in zip(order, self._labeller.label([rows[index] for index in order], context), strict=True):
+            results[index] = written
+        for row, result in zip(rows, results, strict=True):
+            if isinstance(result, Hypothesis):
+                yield self._written(row, result)
+            elif result is not None:
+                yield context.item_error(row, result)
+
+    def _written(self, row: Row, hypothesis: Hypothesis) -> Row:
+        text = " ".join(hypothesis.text.split())
+        origin = f"{self.params.labeller}/{models.title(self.params.model)}"
+        signals = {
+            "avg_logprob": hypothesis.avg_logprob,
+            "no_speech_prob": hypothesis.no_speech_prob,
+            "compression_ratio": compression_ratio(text),
+        }
+        row = (
+            row | signals | {"labels": [{"labeller": origin, "text": text} | signals], "text_raw": text, "round": 0, "label_origin": origin}
+        )
+        return row if text else drop(row, "no_text", "the model heard nothing to write")
+
+
+def _labeller(params: Transcribe.Params) -> Labeller:
+    if params.labeller == "whisperx":
+        from stages.transcribe.whisperx import WhisperX
+
+        return WhisperX(params)
+    if params.labeller == "transformers":
+        from stages.transcribe.transformers import Transformers
+
+        return Transformers(params)
+    from stages.transcribe.faster_whisper import FasterWhisper
+
+    return FasterWhisper(params)

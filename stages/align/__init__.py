@@ -14,6 +14,7 @@ from pipeline.contract import ItemError, PartContext, PartStage, StageParams, op
 from stages.align.backend import Backend, Item, Word
 from stages.audio import read_audio
 from stages.models import ModelName
+from stages.whisper import COMPUTE_TYPE, ComputeType
 
 
 class Align(PartStage):
@@ -37,10 +38,11 @@ class Align(PartStage):
         )
         model: ModelName | None = operational(
             None,
-            "attention: a Whisper (name, owner/repository or folder), by default base; the others: a torchaudio bundle, by default MMS_FA "
+            "attention: a Whisper (name, owner/repository or folder), by default large-v3; best that of transcribe, so that each window is heard "
+            "once; the others: a torchaudio bundle, by default MMS_FA "
             "(romanised, 1,100 languages), or a folder with a Hugging Face CTC model (config.json, vocab.json, weights)",
         )
-        compute_type: str = Field("default", description="attention: CTranslate2's number format (default, int8, float16, ...)")
+        compute_type: ComputeType = Field("auto", description=f"attention: {COMPUTE_TYPE}")
         batch_size: int = operational(8, "segments that go through the model at once", ge=1)
 
     def __init__(self, params: StageParams) -> None:

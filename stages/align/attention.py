@@ -41,7 +41,7 @@ class Attention:
 
     def __init__(self, params: Any) -> None:
         self.params = params
-        self._name: str = params.model or "base"
+        self._name: str = params.model or "large-v3"
         self._model: Any = None
 
     def identity(self) -> Mapping[str, str]:

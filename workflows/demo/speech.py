@@ -1,0 +1,140 @@
+"""Real recorded speech with transcripts, fetched at run time: Asterisk's voice prompts in English, Spanish and French.
+
+Debian packages `asterisk-core-sounds-{en,es,fr}-g722` (CC-BY-SA 3.0; one studio speaker a language, 16 kHz) and the transcripts beside them.
+`apt-get download` and `dpkg -x` unpack them into a cache; nothing is installed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import random
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+import numpy.typing as npt
+import soundfile
+from filelock import FileLock
+
+from pipeline.contract import SilverError
+from stages.audio import SAMPLE_RATE
+
+CACHE = Path(os.environ.get("SILVER_CACHE", Path(__file__).parent.parent.parent / ".cache")) / "speech"
+LANGUAGES = ("en", "es", "fr")
+MIN_WORDS = 3
+"""Prompts of one or two words are digits, letters and names: hardly speech."""
+
+Int16 = npt.NDArray[np.int16]
+
+
+class Prompt(NamedTuple):
+    """One recorded prompt: a 16 kHz mono FLAC and what is said in it."""
+
+    path: Path
+    text: str
+
+
+class Span(NamedTuple):
+    """A prompt inside longer audio, seconds."""
+
+    start: float
+    end: float
+    text: str
+
+
+def prompts(language: str) -> list[Prompt]:
+    """All prompts of a language whose transcript is plain speech, in the order of their names.
+
+    Left out: transcripts with brackets (tones, silence) or digits, with fewer than three words, and recordings of less than a second.
+
+    Raises:
+        SilverError: the packages cannot be fetched here.
+    """
+    folder = CACHE / language
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / f".{language}.lock"):
+        if not folder.exists():
+            _fetch(language, folder)
+    found = []
+    for line in (folder / "transcripts.txt").read_text(encoding="utf-8").splitlines():
+        name, _, text = line.partition("\t")
+        found.append(Prompt(folder / f"{name}.flac", text))
+    return found
+
+
+def long_speech(language: str, seconds: float, pause: float = 0.6, seed: int = 0) -> tuple[npt.NDArray[np.float32], list[Span]]:
+    """Prompts in a seeded random order, joined by pauses of about `pause` seconds, until `seconds` are full.
+
+    Returns the samples (16 kHz, shape (n,), -1..1) and where each prompt lies.
+    """
+    chance = random.Random(f"{language} {seed}")  # noqa: S311 - a reproducible choice
+    order = prompts(language)
+    chance.shuffle(order)
+    pieces: list[npt.NDArray[np.float32]] = []
+    spans: list[Span] = []
+    position = 0
+
+    def silence(length: float) -> None:
+        nonlocal position
+        quiet = np.random.default_rng(position).normal(0, 1e-4, round(length * SAMPLE_RATE)).astype(np.float32)
+        pieces.append(quiet)
+        position += len(quiet)
+
+    silence(pause)
+    for prompt in order:
+        if position >= seconds * SAMPLE_RATE:
+            break
+        samples, _ = soundfile.read(prompt.path, dtype="float32")
+        spans.append(Span(position / SAMPLE_RATE, (position + len(samples)) / SAMPLE_RATE, prompt.text))
+        pieces.append(samples)
+        position += len(samples)
+        silence(pause * chance.uniform(0.5, 1.5))
+    return np.concatenate(pieces), spans
+
+
+def _fetch(language: str, folder: Path) -> None:
+    base = f"asterisk-core-sounds-{language}"
+    if not shutil.which("apt-get") or not shutil.which("dpkg"):
+        raise SilverError(f"the demo's speech comes from the Debian packages {base} and {base}-g722, and this machine has no apt-get and dpkg")
+    with tempfile.TemporaryDirectory(dir=CACHE) as name:
+        work = Path(name)
+        _download([base, f"{base}-g722"], work)
+        for package in work.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", str(package), str(work / "unpacked")], check=True)
+        target = work / "flac"
+        target.mkdir()
+        transcripts = work / f"unpacked/usr/share/doc/{base}/core-sounds-{language}.txt.gz"
+        sounds = {path.stem: path for path in (work / "unpacked/usr/share/asterisk/sounds").glob("*/*.g722")}
+        lines = []
+        for line in sorted(gzip.decompress(transcripts.read_bytes()).decode("utf-8").splitlines()):
+            key, separator, text = (part.strip() for part in line.partition(":"))
+            if not separator or key not in sounds or re.search(r"[\[\]<>()\d;]", text) or len(text.split()) < MIN_WORDS:
+                continue
+            samples = _decode(sounds[key])
+            if len(samples) >= SAMPLE_RATE:
+                soundfile.write(target / f"{key}.flac", samples, SAMPLE_RATE)
+                lines.append(f"{key}\t{text}")
+        (target / "transcripts.txt").write_text("\n".join(lines), encoding="utf-8")
+        target.rename(folder)
+
+
+def _download(packages: list[str], folder: Path) -> None:
+    command = ["apt-get", "download", "-q", *packages]
+    answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if answer.returncode:  # a fresh machine has no package lists yet; updating them needs root
+        subprocess.run(["apt-get", "update", "-q"], capture_output=True, check=False)
+        answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise SilverError(f"apt-get cannot download {', '.join(packages)}: {answer.stderr.strip()[-400:]}\nRun `apt-get update` as root and try again.")
+
+
+def _decode(path: Path) -> Int16:
+    with av.open(str(path), format="g722") as container:
+        frames = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
+    return np.concatenate(frames).astype(np.int16)

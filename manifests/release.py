@@ -1,0 +1,92 @@
+"""A release: the folder that leaves the house. Where its files lie, and what its counts are counts of.
+
+```
+releases/<version>/<split>/<split>-000000.tar   shards: KEY.flac, KEY.json and, if asked for, KEY.txt a sample
+releases/<version>/index.parquet                one row a sample, in the order of the shards
+releases/<version>/README.md                    the dataset card
+releases/<version>/SHA256SUMS                   of every other file, as `sha256sum --check` reads it
+releases/<version>/release.json                 what it was made of; written last: while it is not there, the release is not finished
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from manifests.store import Store
+
+RELEASES = "releases"
+RELEASE, INDEX, CARD, SUMS = "release.json", "index.parquet", "README.md", "SHA256SUMS"
+STATE = ".state"
+"""Folder inside a release that is being made; gone when it is finished."""
+
+GROUPS = ("split", "language", "channel", "licence")
+"""What samples and hours are counted by."""
+
+
+def release_folder(version: str) -> str:
+    """Folder of a release, relative to the corpus root."""
+    return f"{RELEASES}/{version}"
+
+
+def read_release(store: Store, version: str) -> dict[str, Any]:
+    """`release.json`, or nothing if the release is not there or not finished."""
+    try:
+        value: dict[str, Any] = json.loads(store.read(f"{release_folder(version)}/{RELEASE}"))
+    except FileNotFoundError:
+        return {}
+    return value
+
+
+def sha256(store: Store, path: str) -> str:
+    """Hex SHA-256 of a file, in bounded memory."""
+    digest = hashlib.sha256()
+    with store.open(path) as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sums(digests: Mapping[str, str]) -> bytes:
+    r"""The text of SHA256SUMS.
+
+    >>> sums({"b": "22", "a": "11"})
+    b'11  a\n22  b\n'
+    """
+    return "".join(f"{digest}  {path}\n" for path, digest in sorted(digests.items())).encode()
+
+
+class Tally:
+    """Samples and hours of a release, in all and by split, language, channel and licence."""
+
+    def __init__(self) -> None:
+        self._samples, self._seconds = 0, 0.0
+        self._groups: dict[str, dict[str, tuple[int, float]]] = {group: {} for group in GROUPS}
+
+    def add(self, sample: Mapping[str, Any]) -> None:
+        """Count one sample: a row with `split`, `duration` and, where known, `language` (else the one that was heard), `channel`, `licence`."""
+        seconds = sample["duration"]
+        self._samples += 1
+        self._seconds += seconds
+        for group, counts in self._groups.items():
+            name = sample.get(group) or (sample.get("audio_language") if group == "language" else None) or "unknown"
+            had = counts.get(name, (0, 0.0))
+            counts[name] = (had[0] + 1, had[1] + seconds)
+
+    def counts(self) -> dict[str, Any]:
+        """Plain values: samples, hours, and both for every value of every group."""
+        return {
+            "samples": self._samples,
+            "hours": _hours(self._seconds),
+            **{
+                group: {name: {"samples": n, "hours": _hours(seconds)} for name, (n, seconds) in sorted(counts.items())}
+                for group, counts in self._groups.items()
+            },
+        }
+
+
+def _hours(seconds: float) -> float:
+    return round(seconds / 3600, 4)

@@ -1,0 +1,200 @@
+"""Reads a release back: every file against its checksum, every sample against the index, every count against the shards."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile
+
+from manifests.release import CARD, INDEX, RELEASE, SUMS, Tally, read_release, release_folder, sha256, sums
+from manifests.store import Store
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: the file (relative to the release), the sample if it is one, and what."""
+
+    file: str
+    key: str
+    problem: str
+
+    def __str__(self) -> str:
+        """On one line.
+
+        >>> print(Finding("train/train-000000.tar", "", "is not there"))
+        train/train-000000.tar: is not there
+        """
+        return f"{self.file}{f' {self.key}' if self.key else ''}: {self.problem}"
+
+
+def verify_release(store: Store, version: str, *, fast: bool = False) -> Iterator[Finding]:
+    """What is wrong with a release; nothing if all is well. `fast` compares checksums and does not look into the shards.
+
+    >>> import tempfile
+    >>> [str(finding) for finding in verify_release(Store(tempfile.mkdtemp()), "v1")]
+    ['release.json: is not there: the release does not exist, or was never finished (run pack again)']
+    """
+    folder = release_folder(version)
+    if not store.exists(f"{folder}/{RELEASE}"):
+        yield Finding(RELEASE, "", "is not there: the release does not exist, or was never finished (run pack again)")
+        return
+    stated: dict[str, str] = {}
+    damaged = set()
+    for finding in _files(store, folder, stated):
+        damaged.add(finding.file)
+        yield finding
+    if damaged & {RELEASE, SUMS}:
+        return  # there is nothing left to compare the shards with
+    release = read_release(store, version)
+    shards = {shard["path"]: shard["sha256"] for shard in release["shards"]}
+    if {path: digest for path, digest in stated.items() if path not in {INDEX, CARD, RELEASE}} != shards:
+        yield Finding(RELEASE, "", f"lists other shards than {SUMS}")
+    if release["version"] != version:
+        yield Finding(RELEASE, "", f"is that of release {release['version']}")
+    dropped = sum(group["rows"] for group in release["dropped"].values())
+    if release["rows"] != release["counts"]["samples"] + dropped:
+        yield Finding(RELEASE, "", f"{release['rows']} rows, but {release['counts']['samples']} samples and {dropped} dropped")
+    if not fast:
+        yield from _contents(store, folder, release)
+
+
+def _files(store: Store, folder: str, stated: dict[str, str]) -> Iterator[Finding]:
+    """Every file against its checksum, and no file beside them. Fills `stated` with what SHA256SUMS says."""
+    there = set(_walk(store, folder))
+    text = store.read(f"{folder}/{SUMS}") if SUMS in there else b""
+    stated |= {line[66:]: line[:64] for line in text.decode("utf-8", "replace").splitlines()}
+    if not text or text != sums(stated) or RELEASE not in stated:
+        yield Finding(SUMS, "", "is not there, or not what pack writes")
+    for path in sorted(stated.keys() | (there - {SUMS})):
+        if path not in there:
+            yield Finding(path, "", "is not there")
+        elif path not in stated:
+            yield Finding(path, "", f"is not in {SUMS}")
+        elif (digest := sha256(store, f"{folder}/{path}")) != stated[path]:
+            yield Finding(path, "", f"has sha256 {digest}, {SUMS} says {stated[path]}")
+
+
+def _walk(store: Store, folder: str, inside: str = "") -> Iterator[str]:
+    """All files of a release, relative to it."""
+    for name in store.names(f"{folder}/{inside}".rstrip("/")):
+        path = f"{inside}{name}"
+        if store.fs.isdir(store.path(f"{folder}/{path}")):
+            yield from _walk(store, folder, f"{path}/")
+        else:
+            yield path
+
+
+@dataclass
+class _Seen:
+    """What the shards before held."""
+
+    tally: Tally = field(default_factory=Tally)
+    keys: set[str] = field(default_factory=set)
+    split_of: dict[str, str] = field(default_factory=dict)  # recording to split
+
+
+def _contents(store: Store, folder: str, release: Mapping[str, Any]) -> Iterator[Finding]:
+    seen = _Seen()
+    try:
+        with store.open(f"{folder}/{INDEX}") as handle:
+            index = groupby(_index(handle), key=lambda row: row["shard"])
+            following = next(index, None)
+            for shard in release["shards"]:
+                if following is not None and following[0] == shard["path"]:
+                    rows = list(following[1])
+                    following = next(index, None)
+                else:
+                    rows = []
+                yield from _shard(store, folder, shard, set(release["members"]), rows, seen)
+            if following is not None:
+                yield Finding(INDEX, "", f"the rows of {following[0]} are not where they belong")
+    except (FileNotFoundError, pa.ArrowException, OSError) as error:
+        yield Finding(INDEX, "", f"cannot be read, so the shards were not looked into: {error}")
+        return
+    counts, stated = seen.tally.counts(), release["counts"]
+    for name in sorted(counts.keys() | stated.keys()):
+        if counts.get(name) != stated.get(name):
+            yield Finding(RELEASE, "", f"counts of {name}: {stated.get(name)}, but the shards hold {counts.get(name)}")
+
+
+def _index(handle: BinaryIO) -> Iterator[dict[str, Any]]:
+    columns = ["key", "shard", "offset", "size", "json_offset", "json_size"]
+    for batch in pq.ParquetFile(handle).iter_batches(columns=columns):
+        yield from batch.to_pylist()
+
+
+def _shard(
+    store: Store, folder: str, shard: Mapping[str, Any], members: set[str], index: list[dict[str, Any]], seen: _Seen
+) -> Iterator[Finding]:
+    path = shard["path"]
+    samples, seconds, rows = 0, 0.0, iter(index)
+    try:
+        with store.open(f"{folder}/{path}") as handle, tarfile.open(fileobj=handle, mode="r:") as tar:
+            for key, group in groupby(tar, key=lambda member: member.name.partition(".")[0]):
+                found = {member.name.partition(".")[2]: member for member in group}
+                samples, row = samples + 1, next(rows, None)
+                if found.keys() != members:
+                    yield Finding(path, key, f"has the members {', '.join(sorted(found))}; expected {', '.join(sorted(members))}")
+                    continue
+                if key in seen.keys:
+                    yield Finding(path, key, "is there twice")
+                seen.keys.add(key)
+                data = {name: _read(handle, member) for name, member in found.items()}
+                try:
+                    seconds += yield from _sample(path, key, data, seen)
+                except (KeyError, TypeError, ValueError) as error:
+                    yield Finding(path, key, f"its JSON cannot be used: {type(error).__name__}: {error}")
+                yield from _place(path, key, found, row)
+    except (FileNotFoundError, tarfile.TarError, OSError) as error:
+        yield Finding(path, "", f"cannot be read: {error}")
+        return
+    if left := list(rows):
+        yield Finding(path, "", f"{INDEX} has {len(left)} more samples")
+    if samples != shard["samples"] or seconds != shard["seconds"]:
+        yield Finding(path, "", f"holds {samples} samples, {seconds:g} s; {RELEASE} says {shard['samples']}, {shard['seconds']:g} s")
+
+
+def _read(handle: BinaryIO, member: tarfile.TarInfo) -> bytes:
+    handle.seek(member.offset_data)
+    return handle.read(member.size)
+
+
+def _sample(path: str, key: str, data: Mapping[str, bytes], seen: _Seen) -> Generator[Finding, None, float]:
+    """One sample; returns its seconds. Raises ValueError, KeyError or TypeError for JSON that is none."""
+    row = json.loads(data["json"])
+    if row["segment_id"] != key:
+        yield Finding(path, key, f"its JSON is that of {row['segment_id']}")
+    if row["split"] != path.partition("/")[0]:
+        yield Finding(path, key, f"its JSON says split {row['split']}")
+    if (other := seen.split_of.setdefault(row["recording_id"], row["split"])) != row["split"]:
+        yield Finding(path, key, f"recording {row['recording_id']} is in {other} too")
+    seen.tally.add(row)
+    try:
+        audio, rate = soundfile.read(io.BytesIO(data["flac"]), dtype="int16", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        yield Finding(path, key, f"its FLAC does not decode: {error}")
+    else:
+        if audio.shape[1] != 1 or abs(len(audio) - row["duration"] * rate) > 1.5:
+            yield Finding(
+                path,
+                key,
+                f"its FLAC holds {len(audio)} samples at {rate} Hz, {audio.shape[1]} channel(s); its JSON says {row['duration']} s",
+            )
+    return float(row["duration"])
+
+
+def _place(path: str, key: str, found: Mapping[str, tarfile.TarInfo], row: Mapping[str, Any] | None) -> Iterator[Finding]:
+    flac, record = found["flac"], found["json"]
+    place = {
+        "key": key, "shard": path, "offset": flac.offset_data, "size": flac.size, "json_offset": record.offset_data, "json_size": record.size,
+    }  # fmt: skip
+    if row != place:
+        yield Finding(path, key, f"{INDEX} says {row and dict(row)}, the shard has {place}")

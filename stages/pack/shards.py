@@ -1,0 +1,248 @@
+"""Writes one shard: the audio, the text and the record of its samples in a tar, the same bytes for the same plan.
+
+Beside the shard goes a fragment of the index, which also says that the shard is done. Both are committed whole, the shard first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import re
+import tarfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile
+
+from manifests.part import PartRef
+from manifests.release import STATE, release_folder
+from manifests.schema import DROP, Row
+from manifests.store import Store
+from pipeline.contract import SilverError
+from stages.audio import SAMPLE_RATE, read_audio
+from stages.pack.plan import Plan
+
+INTERNAL = (*DROP, "audio_path", "media_uri", "media_version")
+"""Columns that mean nothing outside the corpus root."""
+
+PLACE = pa.schema(
+    [
+        ("key", pa.string()),
+        ("shard", pa.string()),  # relative to the release
+        ("offset", pa.int64()),  # of the bytes of KEY.flac in the shard
+        ("size", pa.int64()),
+        ("json_offset", pa.int64()),  # of the bytes of KEY.json
+        ("json_size", pa.int64()),
+    ]
+)
+"""Columns of the index before those of the segments."""
+
+ADDED = pa.schema([("split", pa.string()), ("subsets", pa.list_(pa.string()))])
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")
+_FOOTER = b"silver"
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """One shard as `release.json` lists it."""
+
+    path: str
+    sha256: str
+    bytes: int
+    samples: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """All that a worker needs to know; the rows come from the plan file and the parts it names."""
+
+    store: Store
+    version: str
+    number: int  # of the shard in the plan
+    path: str
+    split: str
+    text: bool
+
+
+def state_folder(version: str) -> str:
+    """Folder of what a release needs only while it is made."""
+    return f"{release_folder(version)}/{STATE}"
+
+
+def plan_path(version: str) -> str:
+    """The plan, for the workers."""
+    return f"{state_folder(version)}/plan.parquet"
+
+
+def fragment_path(version: str, shard: str) -> str:
+    """The part of the index that belongs to a shard (its name begins with its split, so it is the only one)."""
+    return f"{state_folder(version)}/{shard.rpartition('/')[2].removesuffix('.tar')}.parquet"
+
+
+def write_plan(store: Store, version: str, plan: Plan, parts: Sequence[PartRef]) -> None:
+    """Put the plan where workers find it: one row group a shard, each row the path of a part and a row in it."""
+    schema = pa.schema([("part", pa.string()), ("row", pa.int32())])
+    with store.staged(plan_path(version)) as path, pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for shard in plan.shards:
+            numbers = plan.part[shard.first : shard.last]
+            names = pa.array([parts[number].path for number in numbers], pa.string())
+            writer.write_table(pa.table([names, pa.array(plan.row[shard.first : shard.last])], schema=schema))
+
+
+def pack_shard(job: ShardJob) -> str:
+    """Write a shard and its fragment of the index.
+
+    Raises:
+        SilverError: the audio of a segment is missing, damaged or too short.
+    """
+    with job.store.open(plan_path(job.version)) as handle:
+        plan = pq.ParquetFile(handle).read_row_group(job.number)
+    table = _rows(job.store, plan.column("part").to_pylist(), plan.column("row").to_pylist())
+    public = table.drop_columns([name for name in INTERNAL if name in table.column_names])
+    for column, values in zip(ADDED, ([job.split] * len(table), [[]] * len(table)), strict=True):
+        public = _set(public, column, pa.array(values, column.type))
+    record_types = {column.name: column.type for column in public.schema}
+
+    places: dict[str, list[Any]] = {name: [] for name in PLACE.names}
+    seconds = 0.0
+    with job.store.staged(f"{release_folder(job.version)}/{job.path}") as path:
+        with path.open("wb") as handle, tarfile.open(fileobj=handle, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for row, record in zip(table.to_pylist(), public.to_pylist(), strict=True):
+                key = row["segment_id"]
+                if not _KEY.fullmatch(key):
+                    raise SilverError(
+                        f"{key!r} cannot be the key of a sample: letters, digits, '-' and '_' only; see {job.path} of the plan"
+                    )
+                offset, size = _add(handle, tar, f"{key}.flac", encode(job.store, row))
+                json_offset, json_size = _add(handle, tar, f"{key}.json", to_json(record, record_types))
+                if job.text:
+                    _add(handle, tar, f"{key}.txt", (row["text"] or "").encode())
+                seconds += row["duration"]
+                for name, value in zip(PLACE.names, (key, job.path, offset, size, json_offset, json_size), strict=True):
+                    places[name].append(value)
+        info = ShardInfo(job.path, _sha256(path), path.stat().st_size, len(table), seconds)
+    _write_fragment(job, pa.table(places, schema=PLACE), public, info)
+    return job.path
+
+
+def read_fragment(store: Store, version: str, shard: str) -> tuple[pa.Table, ShardInfo]:
+    """Index rows of a finished shard, and what `release.json` says of it."""
+    table = pq.read_table(io.BytesIO(store.read(fragment_path(version, shard))))
+    info = ShardInfo(**json.loads(table.schema.metadata[_FOOTER]))
+    return table.replace_schema_metadata(None), info
+
+
+def encode(store: Store, row: Row) -> bytes:
+    """The span of a segment as 16-bit FLAC: exactly the samples of the recording.
+
+    Raises:
+        SilverError: the recording is missing, damaged or too short; the message names the file and what to run.
+    """
+    uri = store.uri(row["audio_path"])
+    mend = (
+        "Restore the file, or remove the folder manifests/decode under the root and run again: decode writes the recording anew, and what "
+        "comes after it stays as it is"
+    )
+    try:
+        samples = read_audio(store, row)
+    except FileNotFoundError as error:
+        raise SilverError(f"the audio of {row['segment_id']} is gone: {uri} (from {row['source_uri']}). {mend}") from error
+    except soundfile.LibsndfileError as error:
+        raise SilverError(f"the audio of {row['segment_id']} cannot be read: {uri} (from {row['source_uri']}): {error}. {mend}") from error
+    expected = round(row["end"] * SAMPLE_RATE) - round(row["start"] * SAMPLE_RATE)
+    if abs(len(samples) - expected) > 1:
+        raise SilverError(
+            f"{row['segment_id']} should have {expected} samples, but {uri} (from {row['source_uri']}) holds {len(samples)} of them. {mend}"
+        )
+    sink = io.BytesIO()
+    pcm = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+    soundfile.write(sink, pcm, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return sink.getvalue()
+
+
+def to_json(record: Row, types: dict[str, pa.DataType]) -> bytes:
+    r"""A row as JSON: sorted keys, UTF-8, no NaN or infinity (null instead), single precision with the digits it has.
+
+    >>> to_json({"text": "até", "score": float("nan")}, {"text": pa.string(), "score": pa.float32()})
+    b'{"score": null, "text": "at\xc3\xa9"}'
+    """
+    plain = {name: _plain(value, types[name]) for name, value in record.items()}
+    return json.dumps(plain, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _plain(value: Any, kind: pa.DataType) -> Any:
+    if value is None:
+        return None
+    if pa.types.is_floating(kind):
+        if not math.isfinite(value):
+            return None
+        return float(str(np.float32(value))) if kind == pa.float32() else value
+    if pa.types.is_list(kind):
+        return [_plain(item, kind.value_type) for item in value]
+    if pa.types.is_struct(kind):
+        return {field.name: _plain(value[field.name], field.type) for field in kind}
+    return value
+
+
+def _rows(store: Store, parts: list[str], rows: list[int]) -> pa.Table:
+    """These rows of these parts, in this order; each part is read once."""
+    wanted: dict[str, list[int]] = {}
+    for position, part in enumerate(parts):
+        wanted.setdefault(part, []).append(position)
+    tables, order = [], []
+    for part, positions in wanted.items():
+        with store.open(part) as handle:
+            tables.append(pq.read_table(handle, use_threads=False).take([rows[position] for position in positions]))
+        order += positions
+    return pa.concat_tables(tables).take(np.argsort(order))
+
+
+def _set(table: pa.Table, column: pa.Field, values: pa.Array) -> pa.Table:
+    index = table.schema.get_field_index(column.name)
+    return table.set_column(index, column, values) if index >= 0 else table.append_column(column, values)
+
+
+def _add(handle: BinaryIO, tar: tarfile.TarFile, name: str, data: bytes) -> tuple[int, int]:
+    """Append a member with a header of constants only; where its bytes begin, and how many they are."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(data), 0o644
+    offset = handle.tell() + tarfile.BLOCKSIZE
+    tar.addfile(member, io.BytesIO(data))
+    return offset, len(data)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _write_fragment(job: ShardJob, places: pa.Table, public: pa.Table, info: ShardInfo) -> None:
+    columns = [*zip(places.schema, places.columns, strict=True)]
+    columns += [(column, data) for column, data in zip(public.schema, public.columns, strict=True) if column.name not in PLACE.names]
+    schema = pa.schema([column for column, _ in columns], metadata={_FOOTER: json.dumps(asdict(info))})
+    sink = io.BytesIO()
+    pq.write_table(pa.table([data for _, data in columns], schema=schema), sink, compression="zstd")
+    job.store.write(fragment_path(job.version, job.path), sink.getvalue())
+
+
+def finished(store: Store, version: str, shards: Iterable[str]) -> set[str]:
+    """Shards that an earlier run has finished: both the tar and its fragment are there."""
+    fragments = set(store.names(state_folder(version)))
+    folders: dict[str, set[str]] = {}
+    done = set()
+    for shard in shards:
+        split, _, name = shard.partition("/")
+        if split not in folders:
+            folders[split] = set(store.names(f"{release_folder(version)}/{split}"))
+        if name in folders[split] and fragment_path(version, shard).rpartition("/")[2] in fragments:
+            done.add(shard)
+    return done

@@ -1,0 +1,101 @@
+"""A corpus root as it is before `pack`: recordings as FLAC, one manifest of segments, nothing of the engine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import soundfile
+
+from manifests.part import Counts, PartRef, to_table, write_part
+from manifests.schema import LABELS, ROW, WORDS, Row, extend, segment_id, source_id
+from manifests.store import Store
+from pipeline.contract import CorpusContext
+from stages.audio import SAMPLE_RATE, audio_path
+from stages.pack import Pack
+
+FOLDER = "manifests/filter/feedbeef"
+
+SCHEMA = extend(
+    ROW,
+    pa.schema(
+        [
+            ("audio_path", pa.string()),
+            ("media_uri", pa.string()),
+            ("audio_language", pa.string()),
+            ("labels", LABELS),
+            ("words", WORDS),
+            ("align_score", pa.float32()),
+            ("text", pa.string()),
+        ]
+    ),
+)
+
+
+class SmallCorpus:
+    """Parts of segments over made-up recordings (noise, so that no two samples are alike)."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = Store(str(root))
+        self.parts: list[PartRef] = []
+        self.reported: list[str] = []
+
+    def recording(self, seed: int, seconds: float) -> tuple[str, str]:
+        """Store a recording; its id and the path of its FLAC."""
+        pcm = np.random.default_rng(seed).integers(-3000, 3000, round(seconds * SAMPLE_RATE), dtype=np.int16)
+        digest = hashlib.sha256(pcm.tobytes()).hexdigest()
+        path = Path(self.store.path(audio_path(digest)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, pcm, SAMPLE_RATE, subtype="PCM_16")
+        return digest[:16], audio_path(digest)
+
+    def segments(self, uri: str, seed: int, spans: list[tuple[float, float]], **columns: Any) -> list[Row]:
+        """Live rows of one recording."""
+        recording, path = self.recording(seed, max(end for _, end in spans) + 0.5)
+        row = {
+            "source_id": source_id(uri), "recording_id": recording, "source_uri": uri, "audio_path": path, "media_uri": f"sources/{recording}.mp3",
+            "language": "en", "channel": "radio", "licence": "CC-BY-4.0", "align_score": 0.87,
+        }  # fmt: skip
+        return [
+            row
+            | {
+                "segment_id": segment_id(recording, start, end), "start": start, "end": end, "duration": end - start, "text": f"word {number}",
+                "words": [{"word": "word", "start": start, "end": end, "score": 0.1}],
+                "labels": [{"labeller": "base", "text": "word", "avg_logprob": -0.25, "no_speech_prob": None, "compression_ratio": 1.0}],
+            }
+            | columns
+            for number, (start, end) in enumerate(spans)
+        ]  # fmt: skip
+
+    def add(self, rows: list[Row]) -> None:
+        """Commit rows as the next part."""
+        key = f"{len(self.parts):016x}"
+        self.parts.append(write_part(self.store, FOLDER, key, to_table(rows, SCHEMA), Counts.of(rows)))
+
+    def pack(self, map: Callable[..., Iterator[Any]] = map, **parameters: Any) -> list[pa.Table]:  # noqa: A002 - the name in the context
+        """What the engine does: clean up, run, take the tables."""
+        self.store.clean_temporary()
+        recipe = {"name": "small | corpus", "root": self.store.root, "language": "en", "pack": parameters}
+        context = CorpusContext(self.store, [], 1200, "ab", recipe, map, self.reported.append)
+        return list(Pack(Pack.Params(**parameters)).run(self.parts, context))  # type: ignore[arg-type]
+
+    def files(self, version: str) -> dict[str, bytes]:
+        """Every file of a release."""
+        folder = Path(self.store.path(f"releases/{version}"))
+        return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def small_corpus(
+    root: Path, recordings: int = 6, spans: Iterable[tuple[float, float]] = ((0.0, 1.0), (1.25, 2.0), (2.5, 4.0))
+) -> SmallCorpus:
+    """Recordings of three segments, two recordings a part, one segment of each part dropped by the filter."""
+    corpus = SmallCorpus(root)
+    for first in range(0, recordings, 2):
+        rows = [row for n in (first, first + 1) for row in corpus.segments(f"/audio/{n}.mp3", n, list(spans), channel=f"channel {n % 4}")]
+        rows[1] |= {"drop_stage": "filter", "drop_reason": "agreement;snr", "drop_detail": "too low"}
+        corpus.add(rows)
+    return corpus

@@ -86,11 +86,12 @@ class Acquire(CorpusStage):
         schema = extend(ROW, self.adds)
         ignored: Counter[str] = Counter()
         record = Record.read(context.store, self.name, context.previous)
-        files = list(folder.scan(params.path, context.store, ignored)) if params.path else []
+        folders: set[str] = set()
+        files = list(folder.scan(params.path, context.store, ignored, folders)) if params.path else []
         changed = {file.uri for file in files if file.version and file.uri in record.uris and not record.knows(file)}
         yield from record.earlier({file.uri: (file.version, source_id(file.uri, file.version)) for file in files if file.version})
 
-        crawl = _Crawl(record, params.workers, params.limit, changed)
+        crawl = _Crawl(record, params.workers, params.limit, changed, read=folders)
         group: list[Source] = []
         files.sort(key=lambda file: file.uri not in changed)
         for source in crawl.run([lambda: files, *self._lists(context, crawl)]):

@@ -24,10 +24,11 @@ TRANSCRIPTS = (".txt", ".vtt", ".srt")
 _LONGEST_TRANSCRIPT = 16 << 20  # bytes; more is no transcript of one recording
 
 
-def scan(path: str, store: Store, ignored: Counter[str]) -> Iterator[Candidate]:
+def scan(path: str, store: Store, ignored: Counter[str], listed: set[str]) -> Iterator[Candidate]:
     """All audio and video under `path`: a folder (recursively), a file, a glob, or the URI of one of them. Sorted.
 
-    Files with other extensions are counted in `ignored` by their extension. The corpus root itself is left out.
+    Files with other extensions are counted in `ignored` by their extension, folders that could be read are added to `listed`. The corpus
+    root itself is left out.
 
     Raises:
         SilverError: there is nothing at `path`.
@@ -46,14 +47,16 @@ def scan(path: str, store: Store, ignored: Counter[str]) -> Iterator[Candidate]:
         top = os.path.dirname(top)
     for entry in found:
         if os.path.isdir(entry):
-            yield from _scan_folder(entry, top, excluded, seen, ignored)
+            yield from _scan_folder(entry, top, excluded, seen, ignored, listed)
         elif entry == path or extension(entry):
             yield _local(entry, set(_names(os.path.dirname(entry))), top)
         elif not any(entry.lower().endswith(suffix) for suffix in TRANSCRIPTS):
             ignored[_kind(entry)] += 1
 
 
-def _scan_folder(start: str, top: str, excluded: str | None, seen: set[tuple[int, int]], ignored: Counter[str]) -> Iterator[Candidate]:
+def _scan_folder(
+    start: str, top: str, excluded: str | None, seen: set[tuple[int, int]], ignored: Counter[str], listed: set[str]
+) -> Iterator[Candidate]:
     """Depth first, by name. `seen` holds the folders (device, inode) visited, so that a loop of links ends."""
     stack = [start]
     while stack:
@@ -64,19 +67,20 @@ def _scan_folder(start: str, top: str, excluded: str | None, seen: set[tuple[int
                 continue
             seen.add((info.st_dev, info.st_ino))
             with os.scandir(folder) as entries:
-                listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+                children = sorted(entries, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
             yield _failed(folder, "unreadable", f"{folder!r} cannot be listed: {error.strerror}")
             continue
-        names = {entry.name for entry in listed}
-        for entry in listed:
+        listed.add(media_uri(folder))
+        names = {entry.name for entry in children}
+        for entry in children:
             if _is_folder(entry):
                 continue
             if extension(entry.name):
                 yield _local(entry.path, names, top)
             elif not _is_transcript(entry.name, names):
                 ignored[_kind(entry.name)] += 1
-        stack.extend(entry.path for entry in reversed(listed) if _is_folder(entry))
+        stack.extend(entry.path for entry in reversed(children) if _is_folder(entry))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

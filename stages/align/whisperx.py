@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+
+import numpy as np
 
 from pipeline.contract import ItemError, PartContext
-from stages.align.backend import Item, Word
-from stages.align.ctc import WILDCARD, CtcBackend
+from stages.align.ctc import WILDCARD, CtcBackend, Times
 from stages.align.network import LogProbs
 from stages.audio import SAMPLE_RATE
 
@@ -29,38 +29,24 @@ class WhisperX(CtcBackend):
         alignment.nltk_load = lambda _path: PunktSentenceTokenizer()
         self._alignment = alignment
         self._dictionary = {chr(_PRIVATE + i): i for i in self._network.vocabulary.values()} | {"<pad>": self._network.blank}
-        if self._network.separator is not None:
-            self._dictionary["|"] = self._network.separator
+        if " " in self._network.vocabulary:
+            self._dictionary["|"] = self._network.vocabulary[" "]
 
-    def align(self, items: Sequence[Item], _context: PartContext) -> Iterator[list[Word] | ItemError]:
-        """For each item its words, or why it cannot be aligned."""
-        for item, log_probs in zip(items, self.emissions(items), strict=True):
-            words, spelled = self.spelled(item)
-            text = " ".join("".join(chr(_PRIVATE + (0xFFFD if i == WILDCARD else i)) for i in word) for word in spelled)
-            if len(text) > len(log_probs):
-                yield ItemError("alignment", f"{len(text)} characters do not fit into {len(log_probs)} frames")
-                continue
-            found = self._words(item, log_probs, text)
-            if len(found) != len(words):
-                yield ItemError("alignment", f"whisperX found {len(found)} of {len(words)} words")
-            else:
-                yield [Word(word, *times) for word, times in zip(words, found, strict=True)]
-
-    def _words(self, item: Item, log_probs: LogProbs, text: str) -> list[tuple[float, float, float]]:
-        """Start and end in seconds in the recording, and score, of each word of `text`; none if there is no path."""
+    def times(self, log_probs: LogProbs, spelled: Sequence[Sequence[int]], duration: float) -> Times:
+        """Times by whisperX. Raises ItemError where it finds no path."""
         import torch
 
+        text = " ".join("".join(chr(_PRIVATE + (0xFFFD if i == WILDCARD else i)) for i in word) for word in spelled)
+        if len(text) > len(log_probs):
+            raise ItemError("alignment", f"{len(text)} characters do not fit into {len(log_probs)} frames")
         emissions = torch.from_numpy(log_probs)[None]
-        segment = {"text": text, "start": 0.0, "end": len(item.samples) / SAMPLE_RATE}
         aligned = self._alignment.align(
-            [segment],
+            [{"text": text, "start": 0.0, "end": duration}],
             lambda _wave, **_: (emissions, None),
             {"dictionary": self._dictionary, "language": "", "type": "torchaudio"},
-            item.samples,
+            np.zeros(round(duration * SAMPLE_RATE), np.float32),  # it looks at the length only
             "cpu",
-        )
-        start = item.row["start"]
-        return [
-            (start + float(word["start"]), start + float(word["end"]), float(word.get("score", math.nan)))
-            for word in aligned["word_segments"]
-        ]
+        )["word_segments"]
+        if len(aligned) != len(spelled):
+            raise ItemError("alignment", f"whisperX found {len(aligned)} of {len(spelled)} words")
+        return [(float(word["start"]), float(word["end"]), float(word["score"])) for word in aligned]

@@ -117,16 +117,18 @@ def test_one_bad_row_costs_no_other(backend: str, model: Path, context: PartCont
         row(context, "silent", samples, "  "),
         row(context, "none", samples, "ab") | {"text_raw": None},
         row(context, "short", samples[:50], "ab"),
+        row(context, "hour", np.zeros(121 * 16_000), "ab"),
         row(context, "last", samples, "ab cd"),
     ]
-    good, long, silent, none, short, last = (children[0] for children in stage(backend, model, context).apply(rows, context))
+    good, long, silent, none, short, hour, last = (children[0] for children in stage(backend, model, context).apply(rows, context))
     assert good["words"] == last["words"]
     assert [word["word"] for word in good["words"]] == ["ab", "cd"]
     assert (silent["words"], silent["align_score"], silent.get("drop_reason")) == ([], None, None)
     assert none["words"] == []
     assert long["drop_reason"] == short["drop_reason"] == "alignment"
     assert "do not fit into" in long["drop_detail"]
-    assert context.errors == 2
+    assert (hour["drop_reason"], hour["drop_detail"][:8]) == ("too_long", "121.00 s")
+    assert context.errors == 3
 
 
 @pytest.mark.parametrize("backend", ["torchaudio", "ctc-forced-aligner"])
@@ -304,6 +306,14 @@ def test_spelling_romanises_what_the_model_does_not_know_and_leaves_the_rest_to_
     assert spell("Hey", "en", upper) == [upper["H"], upper["E"], upper["Y"]]
     assert spell("και", "el", greek) == [greek["κ"], greek["α"], greek["ι"]]
     assert spell("Facebook", "el", greek) == [WILDCARD]
+
+
+def test_separators_stand_between_words_where_the_model_has_them() -> None:
+    log_probs = np.log(np.full((8, 4), 0.01, np.float32))
+    for frame, heard in enumerate([0, 1, 1, 3, 3, 3, 2, 0]):  # blank, a, a, separator ..., b, blank
+        log_probs[frame, heard] = np.log(0.97)
+    for path in (Torchaudio.path, CtcForcedAligner.path):
+        assert [(start, end) for start, end, _ in aligned_words(log_probs, [[1], [2]], 0, 3, path)] == [(1, 3), (6, 7)]
 
 
 def test_numbers_are_spelled_as_they_are_spoken() -> None:

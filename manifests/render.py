@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -12,6 +13,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+PIPE_WIDTH = 160
+"""Characters of a table that does not go to a terminal."""
 
 
 class Format(StrEnum):
@@ -36,10 +40,14 @@ def render(rows: Sequence[dict[str, Any]], how: Format, columns: Sequence[str] |
     table = Table(title=title, box=None, pad_edge=False, title_justify="left", header_style="bold")
     numeric = {name for name in names if all(isinstance(row.get(name), int | float | None) for row in rows)}
     for name in names:
-        table.add_column(Text(name), justify="right" if name in numeric else "left", overflow="fold")
+        # Ids are copied and pasted: they stay in one piece.
+        table.add_column(
+            Text(name), justify="right" if name in numeric else "left", overflow="fold", no_wrap=name in numeric or name.endswith("_id")
+        )
     for row in rows:
         table.add_row(*(Text(printable(_cell(row.get(name)))) for name in names))
-    Console(soft_wrap=False).print(table)
+    console = Console()
+    Console(width=None if console.is_terminal or "COLUMNS" in os.environ else PIPE_WIDTH).print(table)
 
 
 def printable(text: str) -> str:

@@ -1,1 +1,96 @@
-"""The demo."""
+"""The demo: real recorded speech as podcasts, from their feeds to shards, and how good the labels are."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from manifests.corpus import Corpus
+from manifests.funnel import FUNNEL_COLUMNS, funnel
+from manifests.render import Format, render
+from pipeline.contract import SilverError
+from pipeline.executors import LazyExecutor
+from pipeline.progress import Progress, duration
+from pipeline.recipe import load
+from pipeline.run import run
+from stages import STAGES, find
+from stages.models import fetch
+from workflows.demo.episodes import make_episodes
+from workflows.demo.feed import serve, write_feeds
+from workflows.demo.truth import segment_errors, wer
+
+RECIPE = str(Path(__file__).parent.parent.parent / "configs" / "demo.yaml")
+
+
+def main(folder: str, minutes: float) -> None:
+    """Make the podcasts (once), build the corpus `<folder>/corpus` from their feeds, and print what came of it."""
+    began = time.monotonic()
+    home = Path(folder).absolute()
+    site, truth, record = home / "site", home / "truth.jsonl", home / "site.json"
+    fetch("base")
+    if not record.exists():
+        print(f"making podcasts of real recorded speech in {site}", flush=True)
+        feeds = write_feeds(site, make_episodes(site, truth, minutes))
+        port = 0
+    else:
+        feeds, port = json.loads(record.read_text())
+    try:
+        with serve(site, port) as address:
+            # The same port the next time: an episode is known by its address.
+            record.write_text(json.dumps([feeds, int(address.rpartition(":")[2])]))
+            made = _build(home / "corpus", [f"{address}/{feed}" for feed in feeds])
+    except OSError as error:
+        if port and error.errno == 98:
+            raise SilverError(f"port {port}, at which {site} was first served, is taken; free it, or remove {home}") from error
+        raise
+    corpus = Corpus(str(home / "corpus"))
+    if not made:
+        print(f"nothing to do: every part of {home / 'corpus'} is up to date ({duration(time.monotonic() - began)})\n")
+    _report(corpus, truth)
+    version = max((home / "corpus" / "releases").iterdir(), key=lambda release: release.stat().st_mtime)
+    print(
+        f"\nthe corpus: {version}\nlook around: silver rows {home / 'corpus'}, silver trace {home / 'corpus'} ID, silver verify {version}"
+    )
+    print(f"done in {duration(time.monotonic() - began)}")
+
+
+def _build(root: Path, feeds: list[str]) -> dict[str, int]:
+    recipe = load(RECIPE, [f"root={root}", f"acquire.feeds={json.dumps(feeds)}"], find, STAGES)
+    executor = LazyExecutor()
+    try:
+        with Progress() as progress:
+            return run(recipe, executor, progress).made
+    finally:
+        executor.ray.close()
+
+
+def _report(corpus: Corpus, truth: Path) -> None:
+    print("\nThe funnel")
+    render(funnel(corpus), Format.TABLE, [name for name, _ in FUNNEL_COLUMNS])
+    segments = _segments(corpus)
+    errors = {item.segment_id: item for item in segment_errors(segments, truth)}
+    kept = {segment["segment_id"] for segment in segments if segment["drop_reason"] is None}
+    print("\nError of the labels against the known transcripts (real recorded prompts, one studio speaker a language; accents not counted)")
+    for language in [*sorted({segment["language"] for segment in segments}), None]:
+        chosen = [item for item in errors.values() if language in (None, item.language)]
+        print(f"  {language or 'all'}  before the filter: {wer(chosen)}")
+        print(f"  {' ' * len(language or 'all')}  after the filter:  {wer([item for item in chosen if item.segment_id in kept])}")
+    columns = ["segment_id", "language", "start", "end", "text_pnc"]
+    print("\nSome that were kept")
+    live = [segment for segment in segments if segment["drop_reason"] is None]
+    render(live[:: max(1, len(live) // 5)][:5], Format.TABLE, columns)
+    print("\nSome that were dropped")
+    dropped = [segment for segment in segments if segment["drop_reason"] is not None]
+    render(dropped[:: max(1, len(dropped) // 6)][:6], Format.TABLE, [*columns, "drop_reason", "drop_detail"])
+
+
+def _segments(corpus: Corpus) -> list[dict[str, Any]]:
+    """All rows with text, kept or dropped, in order of source and time."""
+    cursor = corpus.connect().execute(
+        'SELECT segment_id, source_uri, language, start, "end", text, text_pnc, drop_reason, drop_detail FROM segments '
+        "WHERE text IS NOT NULL ORDER BY source_uri, start"
+    )
+    names = [field[0] for field in cursor.description or []]
+    return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]

@@ -101,7 +101,9 @@ def long_speech(language: str, seconds: float, pause: float = 0.6, seed: int = 0
 def _fetch(language: str, folder: Path) -> None:
     base = f"asterisk-core-sounds-{language}"
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
-        raise SilverError(f"the demo's speech comes from the Debian packages {base} and {base}-g722, and this machine has no apt-get and dpkg")
+        raise SilverError(
+            f"the demo's speech comes from the Debian packages {base} and {base}-g722, and this machine has no apt-get and dpkg"
+        )
     with tempfile.TemporaryDirectory(dir=CACHE) as name:
         work = Path(name)
         _download([base, f"{base}-g722"], work)
@@ -131,7 +133,9 @@ def _download(packages: list[str], folder: Path) -> None:
         subprocess.run(["apt-get", "update", "-q"], capture_output=True, check=False)
         answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if answer.returncode:
-        raise SilverError(f"apt-get cannot download {', '.join(packages)}: {answer.stderr.strip()[-400:]}\nRun `apt-get update` as root and try again.")
+        raise SilverError(
+            f"apt-get cannot download {', '.join(packages)}: {answer.stderr.strip()[-400:]}\nRun `apt-get update` as root and try again."
+        )
 
 
 def _decode(path: Path) -> Int16:

@@ -1,0 +1,123 @@
+"""The error of a corpus's labels against known transcripts.
+
+The words of all segments of an episode, in order of time, are aligned with all words that were said in it (Levenshtein, jiwer). Each
+error belongs to one segment: a substitution or insertion to that of the label's word, a deletion to the segment nearest to the time of the
+missing word (interpolated within its prompt). So the error of a part of the segments, those that a filter kept, can be told.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import numpy as np
+
+from stages.normalise.text import normalise
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of one segment: words said, and errors of its label."""
+
+    segment_id: str
+    language: str
+    words: int = 0
+    errors: int = 0
+
+
+@dataclass(frozen=True)
+class WerResult:
+    """Word error rate with its 95 % interval (bootstrap over segments)."""
+
+    words: int
+    errors: int
+    low: float
+    high: float
+
+    @property
+    def wer(self) -> float:
+        """Errors a word."""
+        return self.errors / self.words if self.words else 0.0
+
+    def __str__(self) -> str:
+        return f"WER {self.wer:.3f} (95 % {self.low:.3f} to {self.high:.3f}, {self.errors} errors in {self.words} words)"
+
+
+def segment_errors(segments: Iterable[dict[str, Any]], truth: Path) -> list[Errors]:
+    """Errors of every segment (needs segment_id, source_uri, start, end, text, language); segments of unknown episodes have none.
+
+    Accents count as nothing on both sides: the Spanish scripts were typed without them.
+    """
+    said: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for line in truth.read_text(encoding="utf-8").splitlines():
+        said[(entry := json.loads(line))["episode"]].append(entry)
+    by_episode: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for segment in segments:
+        if segment["text"]:
+            by_episode[segment["source_uri"].rpartition("/")[2]].append(segment)
+    found: list[Errors] = []
+    for episode, group in sorted(by_episode.items()):
+        if episode in said:
+            found += _episode_errors(sorted(group, key=lambda segment: (segment["start"], segment["segment_id"])), said[episode])
+    return found
+
+
+def _episode_errors(segments: Sequence[dict[str, Any]], prompts: Sequence[dict[str, Any]]) -> list[Errors]:
+    result = [Errors(segment["segment_id"], segment["language"]) for segment in segments]
+
+    def count(index: int, words: int, errors: int) -> None:
+        result[index] = replace(result[index], words=result[index].words + words, errors=result[index].errors + errors)
+
+    reference: list[str] = []
+    times: list[float] = []
+    covered = (min(segment["start"] for segment in segments), max(segment["end"] for segment in segments))
+    for prompt in prompts:
+        words = _fold(normalise(prompt["text"], prompt["language"])).split()
+        for position, word in enumerate(words):
+            time = prompt["start"] + (prompt["end"] - prompt["start"]) * (position + 0.5) / len(words)
+            if covered[0] - 1 <= time <= covered[1] + 1:  # a file that was cut off says no more
+                reference.append(word)
+                times.append(time)
+    hypothesis = [(word, index) for index, segment in enumerate(segments) for word in _fold(segment["text"]).split()]
+    if not reference:
+        for _, index in hypothesis:
+            count(index, 0, 1)
+        return result
+    aligned = jiwer.process_words(" ".join(reference), " ".join(word for word, _ in hypothesis)).alignments[0]
+    for chunk in aligned:
+        if chunk.type == "insert":
+            for position in range(chunk.hyp_start_idx, chunk.hyp_end_idx):
+                count(hypothesis[position][1], 0, 1)
+        elif chunk.type == "delete":
+            for position in range(chunk.ref_start_idx, chunk.ref_end_idx):
+                count(_nearest(segments, times[position]), 1, 1)
+        else:
+            for position in range(chunk.hyp_start_idx, chunk.hyp_end_idx):
+                count(hypothesis[position][1], 1, int(chunk.type == "substitute"))
+    return result
+
+
+def wer(errors: Sequence[Errors]) -> WerResult:
+    """The word error rate of some segments."""
+    words = np.array([item.words for item in errors])
+    wrong = np.array([item.errors for item in errors])
+    if not words.sum():
+        return WerResult(0, int(wrong.sum()), 0.0, 0.0)
+    draws = np.random.default_rng(0).integers(0, len(words), (1000, len(words)))
+    rates = wrong[draws].sum(1) / np.maximum(1, words[draws].sum(1))
+    low, high = np.percentile(rates, [2.5, 97.5])
+    return WerResult(int(words.sum()), int(wrong.sum()), float(low), float(high))
+
+
+def _nearest(segments: Sequence[dict[str, Any]], time: float) -> int:
+    return min(range(len(segments)), key=lambda index: max(segments[index]["start"] - time, time - segments[index]["end"], 0.0))
+
+
+def _fold(text: str) -> str:
+    return "".join(character for character in unicodedata.normalize("NFD", text) if not unicodedata.combining(character))

@@ -24,7 +24,11 @@ from manifests.store import Store
 from pipeline.contract import PartContext
 from stages.decode import Decode
 
-FORMATS = {"mp3": ("mp3", "libmp3lame", 44_100, 128_000), "opus": ("ogg", "libopus", 48_000, 64_000), "aac": ("ipod", "aac", 44_100, 128_000)}
+FORMATS = {
+    "mp3": ("mp3", "libmp3lame", 44_100, 128_000),
+    "opus": ("ogg", "libopus", 48_000, 64_000),
+    "aac": ("ipod", "aac", 44_100, 128_000),
+}
 
 
 def speech_like(seconds: int, rate: int) -> np.ndarray:

@@ -61,9 +61,16 @@ class WebServer:
 
         return self._add(path, answer)
 
-    def hang(self, path: str) -> str:
-        """Take the request and never answer."""
-        return self._add(path, lambda _request: self.closing.wait(60) and None)
+    def hang(self, path: str, body: bytes = b"") -> str:
+        """Take the request and never answer; or send `body` of a longer file and then no more."""
+
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            if body:
+                _head(request, 200, {"Content-Type": "audio/mpeg", "Content-Length": str(len(body) + 1)})
+                request.wfile.write(body)
+            self.closing.wait(60)
+
+        return self._add(path, answer)
 
     def drip(self, path: str, *, headers: bool = False) -> str:
         """Send one byte every 50 ms: of the body, or of endless headers. No timeout between two answers ever passes."""
@@ -93,8 +100,15 @@ class WebServer:
 
         return self._add(path, answer)
 
-    def redirect(self, path: str, to: str, status: int = 302) -> str:
-        return self._add(path, lambda request: _head(request, status, {"Location": to, "Content-Length": "0"}))
+    def redirect(self, path: str, to: str, status: int = 302, *, endless: bool = False) -> str:
+        """Redirect; the answer has no body, or one without end."""
+
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            _head(request, status, {"Location": to} if endless else {"Location": to, "Content-Length": "0"})
+            while endless and not self.closing.is_set():
+                request.wfile.write(bytes(1 << 20))
+
+        return self._add(path, answer)
 
     def fail(self, path: str, status: int, times: int, then: bytes = b"", headers: dict[str, str] | None = None) -> str:
         """Answer with this status so many times, then serve `then`."""

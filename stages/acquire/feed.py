@@ -8,14 +8,18 @@ import threading
 from collections import Counter
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urljoin
+from xml.parsers import expat
 
 from manifests.store import Store
 from pipeline.contract import ItemError
-from stages.acquire.http import Fetched, Fetcher, within
+from stages.acquire.http import Fetched, Fetcher, join, within
 from stages.acquire.source import Candidate, Source, clean, estimated_seconds, extension
 
 LARGEST_FEED = 64 << 20  # bytes
+_LARGEST_REPAIRED = 4 << 20
+"""Bytes up to which a feed may be malformed: feedparser repairs the text, at some four seconds a megabyte."""
+_PARSER_ERRORS = (ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, RecursionError)
+"""What feedparser is known to raise about odd text (`&#xD800;` is a ValueError). It works in memory, so that is all they can mean."""
 
 
 def read(url: str, store: Store, fetcher: Fetcher) -> list[Candidate]:
@@ -41,12 +45,21 @@ def parse(fetched: Fetched, feed_url: str) -> list[tuple[Source, int]]:
     """
     import feedparser
 
-    # Given bytes, feedparser would take them for the name of a file and open it; so it gets a stream.
+    def refused(why: object) -> ItemError:
+        return ItemError("feed_failed", f"{feed_url}: this is no RSS or Atom feed ({why}); it starts with {fetched.data[:60]!r}")
+
+    if len(fetched.data) > _LARGEST_REPAIRED:
+        try:
+            expat.ParserCreate(namespace_separator=" ").Parse(fetched.data, True)
+        except expat.ExpatError as error:
+            raise refused(error) from error
     headers = {"content-location": fetched.url, "content-type": fetched.content_type}
-    tree = feedparser.parse(io.BytesIO(fetched.data), response_headers=headers, sanitize_html=False)
-    if not tree.version:
-        problem = f" ({type(tree.bozo_exception).__name__})" if tree.bozo and tree.get("bozo_exception") else ""
-        raise ItemError("feed_failed", f"{feed_url}: this is no RSS or Atom feed{problem}; it starts with {fetched.data[:60]!r}")
+    try:  # given bytes, feedparser would take them for the name of a file and open it: so it gets a stream
+        tree = feedparser.parse(io.BytesIO(fetched.data), response_headers=headers, sanitize_html=False, resolve_relative_uris=False)
+    except _PARSER_ERRORS as error:
+        raise refused(error) from error
+    if not tree.get("version"):
+        raise refused(type(tree["bozo_exception"]).__name__ if tree.get("bozo_exception") else "nothing in it says so")
     names = Counter(entry.get("id") for entry in tree.entries)
     return [_episode(entry, tree.feed, index, feed_url, fetched.url, names) for index, entry in enumerate(tree.entries)]
 
@@ -68,9 +81,9 @@ def _episode(entry: Any, feed: Any, index: int, feed_url: str, base: str, names:
         return Source(uri=uri, reason="no_enclosure", detail=f"the item {name!r} of {feed_url} names no audio", **about), 0
     size = str(enclosure.get("length") or enclosure.get("filesize") or "")
     try:
-        uri = urljoin(base, enclosure["href"].strip())
-    except ValueError as error:
-        return Source(uri=f"{feed_url}#{name}", reason="bad_url", detail=f"{enclosure['href']!r}: {error}", **about), 0
+        uri = join(base, enclosure["href"])
+    except ItemError as error:
+        return Source(uri=f"{feed_url}#{name}", reason=error.reason, detail=error.detail, **about), 0
     return Source(uri=uri, **about), int(size) if size.isascii() and size.isdecimal() and len(size) < 14 else 0
 
 

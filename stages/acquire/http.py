@@ -36,6 +36,13 @@ _TRANSIENT = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}
 _PAGES = {"text/html", "application/xhtml+xml"}
 
 
+class _Session(requests.Session):
+    """Left alone, requests looks at redirects even if told not to follow them, and reads their bodies whole, however long."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+
 class _TransientError(Exception):
     def __init__(self, error: ItemError, after: float = 0.0) -> None:
         super().__init__(str(error))
@@ -112,28 +119,27 @@ class Fetcher:
         """One attempt, redirects included. Redirects are followed here, because requests would go wherever they lead."""
         here = url
         try:
-            with requests.Session() as session:
+            with _Session() as session:
                 session.headers.update({"User-Agent": self.user_agent, "Accept-Encoding": "identity"})
                 for hop in range(_REDIRECTS + 1):
                     if hop:
                         self.wait_turn(here)
-                    with session.get(here, stream=True, allow_redirects=False, timeout=self.timeout) as response:
-                        if not (location := session.get_redirect_target(response)):
+                    with self._ask(session, here) as response:
+                        if not (location := requests.Session.get_redirect_target(session, response)):
                             _check_status(url, response)
                             return receive(_Body(url, here, response, given_up))
-                    here = _check(urljoin(here, location), url, "unsupported_redirect")
-        except requests.Timeout as error:
+                    here = _check(join(here, location), url, "unsupported_redirect")
+        except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
             raise _TransientError(ItemError("timeout", f"{url}: no answer for {self.timeout:g} seconds")) from error
-        except (
-            requests.exceptions.InvalidURL,
-            requests.exceptions.InvalidSchema,
-            urllib3.exceptions.LocationParseError,
-            UnicodeError,
-        ) as error:
-            raise ItemError("bad_url", f"{here}: {error}") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _TransientError(ItemError("download_failed", f"{url}: {plain_message(error)}")) from error
         raise ItemError("download_failed", f"{url}: more than {_REDIRECTS} redirects")
+
+    def _ask(self, session: requests.Session, url: str) -> requests.Response:
+        try:
+            return session.get(url, stream=True, allow_redirects=False, timeout=self.timeout)
+        except ValueError as error:  # an address that is none: raised by requests, urllib3 and the encoding of host names
+            raise ItemError("bad_url", f"{url}: {error}") from error
 
     def wait_turn(self, url: str) -> None:
         """Sleep until it is polite to ask this host again."""
@@ -162,20 +168,23 @@ class _Body:
     def chunks(self, max_bytes: int) -> Iterator[bytes]:
         """The bytes, as they come. Raises ItemError `too_large` or `truncated`."""
         too_large = ItemError("too_large", f"{self.asked}: larger than {max_bytes:,} bytes")
-        raw = self.response.raw
-        if (raw.length_remaining or 0) > max_bytes:
+        if (self.response.raw.length_remaining or 0) > max_bytes:
             raise too_large
         size = 0
-        # read1 gives what is there: read would wait until a chunk is full, however slowly it fills.
-        while chunk := raw.read1(_CHUNK, decode_content=True):
+        while chunk := self._next_chunk():
             size += len(chunk)
             if size > max_bytes:
                 raise too_large
             if self.given_up.is_set():
                 raise ItemError("timeout", f"{self.asked}: given up")
             yield chunk
-        if raw.length_remaining:
-            raise _TransientError(ItemError("truncated", f"{self.asked}: cut off {raw.length_remaining:,} bytes before its end"))
+
+    def _next_chunk(self) -> bytes:
+        try:  # read1 gives what is there: read would wait until a chunk is full, however slowly it fills
+            chunk: bytes = self.response.raw.read1(_CHUNK, decode_content=True)
+        except urllib3.exceptions.ProtocolError as error:  # less came than Content-Length or the chunks promised
+            raise _TransientError(ItemError("truncated", f"{self.asked}: the server broke off before the end")) from error
+        return chunk
 
 
 def within(seconds: float, work: Callable[[], T], given_up: threading.Event, stop: threading.Event, what: str) -> T:
@@ -202,6 +211,14 @@ def within(seconds: float, work: Callable[[], T], given_up: threading.Event, sto
         return outcome.result()
     given_up.set()
     raise ItemError("timeout", f"{what}: not done after {seconds:g} seconds")
+
+
+def join(base: str, reference: str) -> str:
+    """An absolute address. Raises ItemError `bad_url`."""
+    try:
+        return urljoin(base, reference.strip())
+    except ValueError as error:
+        raise ItemError("bad_url", f"{reference[:200]!r}: {error}") from error
 
 
 def plain_message(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import tempfile
@@ -65,7 +66,7 @@ def speech_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("speech")
     samples, spans = long_speech("en", 110, pause=0.6)
     cuts = [0, *(next(index for index, (start, _, _) in enumerate(spans) if start >= 18 * n) for n in range(1, 6)), len(spans)]
-    for number, (first, last) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for number, (first, last) in enumerate(itertools.pairwise(cuts)):
         start, end = spans[first][0], spans[last - 1][1]
         soundfile.write(folder / f"show-{number}.flac", samples[max(0, round(start * 16000) - 4000) : round(end * 16000) + 4000], 16000)
     return folder

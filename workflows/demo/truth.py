@@ -11,7 +11,7 @@ import json
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ class Errors:
 
     segment_id: str
     language: str
-    words: int = 0
-    errors: int = 0
+    words: int
+    errors: int
 
 
 @dataclass(frozen=True)
@@ -69,38 +69,34 @@ def segment_errors(segments: Iterable[dict[str, Any]], truth: Path) -> list[Erro
 
 
 def _episode_errors(segments: Sequence[dict[str, Any]], prompts: Sequence[dict[str, Any]]) -> list[Errors]:
-    result = [Errors(segment["segment_id"], segment["language"]) for segment in segments]
+    words, wrong = [0] * len(segments), [0] * len(segments)
+    reference = _said(prompts, segments[0]["start"] - 1, max(segment["end"] for segment in segments) + 1)
+    hypothesis = [(word, index) for index, segment in enumerate(segments) for word in _fold(segment["text"]).split()]
+    aligned = jiwer.process_words(" ".join(word for word, _ in reference), " ".join(word for word, _ in hypothesis)).alignments[0] if reference else []
+    for chunk in aligned:
+        if chunk.type == "delete":
+            owners = [_nearest(segments, time) for _, time in reference[chunk.ref_start_idx : chunk.ref_end_idx]]
+        else:
+            owners = [index for _, index in hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]]
+        for owner in owners:
+            words[owner] += chunk.type != "insert"
+            wrong[owner] += chunk.type != "equal"
+    if not reference:  # nothing was said: every word is wrong
+        for _, owner in hypothesis:
+            wrong[owner] += 1
+    return [Errors(segment["segment_id"], segment["language"], words[n], wrong[n]) for n, segment in enumerate(segments)]
 
-    def count(index: int, words: int, errors: int) -> None:
-        result[index] = replace(result[index], words=result[index].words + words, errors=result[index].errors + errors)
 
-    reference: list[str] = []
-    times: list[float] = []
-    covered = (min(segment["start"] for segment in segments), max(segment["end"] for segment in segments))
+def _said(prompts: Sequence[dict[str, Any]], start: float, end: float) -> list[tuple[str, float]]:
+    """The words of the prompts between two times, each with its own: a file that was cut off says no more."""
+    found = []
     for prompt in prompts:
         words = _fold(normalise(prompt["text"], prompt["language"])).split()
         for position, word in enumerate(words):
             time = prompt["start"] + (prompt["end"] - prompt["start"]) * (position + 0.5) / len(words)
-            if covered[0] - 1 <= time <= covered[1] + 1:  # a file that was cut off says no more
-                reference.append(word)
-                times.append(time)
-    hypothesis = [(word, index) for index, segment in enumerate(segments) for word in _fold(segment["text"]).split()]
-    if not reference:
-        for _, index in hypothesis:
-            count(index, 0, 1)
-        return result
-    aligned = jiwer.process_words(" ".join(reference), " ".join(word for word, _ in hypothesis)).alignments[0]
-    for chunk in aligned:
-        if chunk.type == "insert":
-            for position in range(chunk.hyp_start_idx, chunk.hyp_end_idx):
-                count(hypothesis[position][1], 0, 1)
-        elif chunk.type == "delete":
-            for position in range(chunk.ref_start_idx, chunk.ref_end_idx):
-                count(_nearest(segments, times[position]), 1, 1)
-        else:
-            for position in range(chunk.hyp_start_idx, chunk.hyp_end_idx):
-                count(hypothesis[position][1], 1, int(chunk.type == "substitute"))
-    return result
+            if start <= time <= end:
+                found.append((word, time))
+    return found
 
 
 def wer(errors: Sequence[Errors]) -> WerResult:

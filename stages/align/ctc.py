@@ -23,7 +23,7 @@ from stages.align import network
 from stages.align.backend import Item, Word
 from stages.align.network import LogProbs
 from stages.audio import SAMPLE_RATE
-from stages.normalise.text import primary, spoken
+from stages.normalise.text import spoken
 
 if TYPE_CHECKING:
     from stages.align import Align
@@ -100,7 +100,7 @@ def _uroman() -> Any:
 
 @lru_cache(1 << 16)
 def _romanised(text: str, language: str | None) -> str:
-    return str(_uroman().romanize_string(text, lcode=_ISO_639_3.get(primary(language) or "")))
+    return str(_uroman().romanize_string(text, lcode=_ISO_639_3.get((language or "").split("-")[0].lower())))
 
 
 Times = list[tuple[float, float, float]]

@@ -113,7 +113,7 @@ def _contents(store: Store, folder: str, release: Mapping[str, Any]) -> Iterator
                     following = next(index, None)
                 else:
                     rows = []
-                yield from _shard(store, folder, shard, set(release["members"]), rows, seen)
+                yield from _shard(store, folder, shard, sorted(release["members"]), rows, seen)
             if following is not None:
                 yield Finding(INDEX, "", f"the rows of {following[0]} are not where they belong")
     except (FileNotFoundError, pa.ArrowException, OSError) as error:
@@ -132,18 +132,19 @@ def _index(handle: BinaryIO) -> Iterator[dict[str, Any]]:
 
 
 def _shard(
-    store: Store, folder: str, shard: Mapping[str, Any], members: set[str], index: list[dict[str, Any]], seen: _Seen
+    store: Store, folder: str, shard: Mapping[str, Any], members: list[str], index: list[dict[str, Any]], seen: _Seen
 ) -> Iterator[Finding]:
     path = shard["path"]
     samples, seconds, rows = 0, 0.0, iter(index)
     try:
         with store.open(f"{folder}/{path}") as handle, tarfile.open(fileobj=handle, mode="r:") as tar:
             for key, group in groupby(tar, key=lambda member: member.name.partition(".")[0]):
-                found = {member.name.partition(".")[2]: member for member in group}
+                named = [(member.name.partition(".")[2], member) for member in group]
                 samples, row = samples + 1, next(rows, None)
-                if found.keys() != members:
-                    yield Finding(path, key, f"has the members {', '.join(sorted(found))}; expected {', '.join(sorted(members))}")
+                if (names := sorted(name for name, _ in named)) != members:
+                    yield Finding(path, key, f"has the members {', '.join(names)}; expected {', '.join(members)}")
                     continue
+                found = dict(named)
                 if key in seen.keys:
                     yield Finding(path, key, "is there twice")
                 seen.keys.add(key)

@@ -47,16 +47,14 @@ for sample in webdataset.WebDataset(sorted(glob.glob("{split}/*.tar")), shardshu
     row = json.loads(sample["json"])
 ```
 
-With `datasets` (the types of the columns are in the head of this file):
+With `datasets`, which takes the types of the columns from the head of this file (and decodes with `torchcodec`, which wants the libraries of FFmpeg):
 
 ```python
-import io
-import soundfile
-from datasets import Audio, load_dataset
+import os
+from datasets import load_dataset
 
-dataset = load_dataset(".", split="{split}", streaming=True).cast_column("flac", Audio(decode=False))
-for sample in dataset:
-    audio, rate = soundfile.read(io.BytesIO(sample["flac"]["bytes"]))
+for sample in load_dataset(os.getcwd(), split="{split}", streaming=True):
+    audio = sample["flac"].get_all_samples()
     row = sample["json"]
 ```
 
@@ -93,7 +91,10 @@ def card(release: Mapping[str, Any], schema: pa.Schema) -> str:
         f"{counts['samples']} segments, {counts['hours']} hours of speech ({SAMPLE_RATE} Hz, mono, FLAC) with machine-made labels.",
         *(f"## By {group}\n\n{_table((group, 'samples', 'hours'), _by_size(counts[group]))}" for group in GROUPS),
         _READING.strip().format(
-            split=next(iter(counts["split"])), index=INDEX, sums=SUMS, text='row["text"]' if "text" in schema.names else "None"
+            split=max(counts["split"], key=lambda split: int(counts["split"][split]["samples"])),
+            index=INDEX,
+            sums=SUMS,
+            text='row["text"]' if "text" in schema.names else "None",
         ),
         "## How it was made\n\nThe recipe:\n\n"
         + textwrap.indent(yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True), "    "),

@@ -1,0 +1,121 @@
+"""The loaders that people train with read the shards, as the card tells them to."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+import webdataset
+
+from manifests.part import read_rows
+from manifests.schema import Row
+from stages.audio import read_audio
+from tests.hugging_face_reader import read_release
+from tests.small_corpus import SmallCorpus, small_corpus
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> SmallCorpus:
+    """A corpus with a release `v1` of two splits."""
+    corpus = small_corpus(tmp_path_factory.mktemp("corpus"), recordings=8)
+    corpus.pack(version="v1", shard_seconds=6, splits={"dev": 0.4}, split_by="recording", text=True)
+    return corpus
+
+
+@pytest.fixture
+def release(corpus: SmallCorpus, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its folder, and where the test runs."""
+    folder = Path(corpus.store.path("releases/v1"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def live(corpus: SmallCorpus) -> dict[str, Row]:
+    return {row["segment_id"]: row for ref in corpus.parts for row in read_rows(corpus.store, ref) if row["drop_reason"] is None}
+
+
+def snippet(of: str) -> dict[str, Any]:
+    """Run a block of the card, word for word; what it defined."""
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(), re.DOTALL)
+    exec(compile(next(block for block in blocks if of in block), "README.md", "exec"), names)
+    return names
+
+
+def test_webdataset(corpus: SmallCorpus, release: Path) -> None:
+    rows = live(corpus)
+    found = []
+    for split in ("train", "dev"):
+        dataset = webdataset.WebDataset([str(path) for path in sorted(release.glob(f"{split}/*.tar"))], shardshuffle=False)
+        for sample in dataset.decode(webdataset.handle_extension("flac", lambda data: soundfile.read(io.BytesIO(data), dtype="float32"))):
+            row = rows[sample["__key__"]]
+            np.testing.assert_array_equal(sample["flac"][0], read_audio(corpus.store, row))
+            assert sample["json"]["text"] == sample["txt"] == row["text"]
+            found.append(sample["__key__"])
+    assert sorted(found) == sorted(rows)
+
+
+def test_the_card_reads_with_webdataset(release: Path) -> None:
+    names = snippet("for sample in webdataset")
+    assert len(names["audio"]) == round(names["row"]["duration"] * names["rate"])
+
+
+def test_the_card_reads_with_lhotse(corpus: SmallCorpus, release: Path) -> None:
+    rows = live(corpus)
+    cuts = list(snippet("lhotse")["cuts"])
+    assert [cut.supervisions[0].id for cut in cuts] == [
+        row["key"] for row in pq.read_table("index.parquet").to_pylist() if row["split"] == "train"
+    ]
+    for cut in cuts:
+        supervision = cut.supervisions[0]
+        row = rows[supervision.id]
+        assert (supervision.text, supervision.language, supervision.speaker) == (row["text"], row["language"], row["speaker"])
+        np.testing.assert_array_equal(cut.load_audio()[0], read_audio(corpus.store, row))
+
+
+def test_hugging_face_datasets(corpus: SmallCorpus, release: Path, tmp_path: Path) -> None:
+    rows = live(corpus)
+    found = read_release(release, tmp_path)
+    (by_snippet,) = found.pop("snippet")
+    assert by_snippet["samples"] == round(by_snippet["json"]["duration"] * by_snippet["rate"])
+    assert found.keys() == {"card streaming", "card whole", "shards streaming", "shards whole"}
+    for samples in found.values():
+        assert sorted(sample["key"] for sample in samples) == sorted(rows)
+        for sample in samples:
+            row, record = rows[sample["key"]], sample["json"]
+            np.testing.assert_array_equal(np.array(sample["samples"]) / 32768, read_audio(corpus.store, row))
+            assert record["split"] == sample["split"]
+            assert (record["text"], sample["txt"], record["title"]) == (row["text"], row["text"], row["title"])
+            assert [word["start"] for word in record["words"]] == [word["start"] for word in row["words"]]
+            assert sample["type"].startswith("Audio(")
+
+
+def test_hugging_face_datasets_with_columns_that_begin_with_nulls(tmp_path: Path) -> None:
+    """`datasets` guesses types from the first five samples, unless the card declares them."""
+    corpus = small_corpus(tmp_path / "corpus", recordings=8)
+    corpus.add(corpus.segments("/titled.mp3", 99, [(0.0, 0.2)], title="a title", speaker="somebody", language="en-US"))
+    corpus.pack(version="v1", text=True)
+    titles = pq.read_table(corpus.store.path("releases/v1/index.parquet"), columns=["title"]).column(0).to_pylist()
+    assert (titles[:5], titles.count("a title")) == ([None] * 5, 1)
+    found = read_release(Path(corpus.store.path("releases/v1")), tmp_path / "scratch", "card")
+    found.pop("snippet")
+    for samples in found.values():
+        assert {sample["key"]: sample["json"]["title"] for sample in samples} == {key: row["title"] for key, row in live(corpus).items()}
+
+
+def test_one_sample_by_its_offset(corpus: SmallCorpus, release: Path) -> None:
+    import duckdb
+
+    rows = live(corpus)
+    query = "SELECT key, shard, \"offset\", size FROM 'index.parquet' WHERE text = 'word 2' LIMIT 1"
+    key, shard, offset, size = duckdb.sql(query).fetchall()[0]
+    with Path(shard).open("rb") as handle:
+        handle.seek(offset)
+        audio, _ = soundfile.read(io.BytesIO(handle.read(size)), dtype="float32")
+    np.testing.assert_array_equal(audio, read_audio(corpus.store, rows[key]))

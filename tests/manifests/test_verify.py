@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import io
+import json
+import random
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from manifests.release import read_release, sha256, sums
+from manifests.store import Store
+from manifests.verify import verify_release
+from tests.small_corpus import small_corpus
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> tuple[Store, Path]:
+    corpus = small_corpus(tmp_path, recordings=4)
+    corpus.pack(version="v1", shard_seconds=4, splits={"dev": 0.4}, split_by="recording")
+    return corpus.store, tmp_path / "releases/v1"
+
+
+def findings(store: Store, **options: Any) -> list[str]:
+    return [str(finding) for finding in verify_release(store, "v1", **options)]
+
+
+def reseal(store: Store, folder: Path, change: Callable[[dict[str, Any]], None] = lambda _release: None) -> None:
+    """Make every checksum right again, as somebody would who rewrote a shard with care."""
+    names = [
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name not in {"SHA256SUMS", "release.json"}
+    ]
+    digests = {name: sha256(store, f"releases/v1/{name}") for name in names}
+    release = read_release(store, "v1")
+    for shard in release["shards"]:
+        shard["sha256"] = digests[shard["path"]]
+    change(release)
+    (folder / "release.json").write_text(json.dumps(release))
+    (folder / "SHA256SUMS").write_bytes(sums(digests | {"release.json": sha256(store, "releases/v1/release.json")}))
+
+
+def rewrite(path: Path, change: Callable[[str, bytes], tuple[str, bytes] | None]) -> None:
+    """Write a tar again with each member changed, or left out."""
+    data = io.BytesIO(path.read_bytes())
+    with tarfile.open(fileobj=data) as source, tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as target:
+        for member in source:
+            if changed := change(member.name, source.extractfile(member).read()):  # type: ignore[union-attr]
+                info = tarfile.TarInfo(changed[0])
+                info.size = len(changed[1])
+                target.addfile(info, io.BytesIO(changed[1]))
+
+
+def test_a_good_release_has_no_findings(release: tuple[Store, Path]) -> None:
+    assert findings(release[0]) == []
+    assert findings(release[0], fast=True) == []
+
+
+def test_one_flipped_bit_anywhere_is_found_and_named(release: tuple[Store, Path]) -> None:
+    store, folder = release
+    choose = random.Random(0)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        for at in (0, len(data) - 1, *(choose.randrange(len(data)) for _ in range(12))):
+            path.write_bytes(data[:at] + bytes([data[at] ^ 1 << choose.randrange(8)]) + data[at + 1 :])
+            found = findings(store, fast=choose.random() < 0.5)
+            assert any(str(path.relative_to(folder)) in finding for finding in found), (path.name, at, found)
+        path.write_bytes(data)
+    assert findings(store) == []
+
+
+def test_a_truncated_shard_a_lost_one_and_a_stranger_are_named(release: tuple[Store, Path]) -> None:
+    store, folder = release
+    first, second, *_ = sorted(folder.glob("*/*.tar"))
+    first.write_bytes(first.read_bytes()[: first.stat().st_size // 2])
+    second.unlink()
+    (folder / "notes.txt").write_text("by hand")
+    found = findings(store)
+    for name, problem in ((first, "has sha256"), (second, "is not there"), (folder / "notes.txt", "is not in SHA256SUMS")):
+        assert any(finding.startswith(f"{name.relative_to(folder)}: {problem}") for finding in found), found
+
+
+def test_what_is_no_release_is_said(tmp_path: Path) -> None:
+    assert "release.json: is not there" in findings(Store(str(tmp_path)))[0]
+
+
+def shorten(name: str, data: bytes) -> tuple[str, bytes]:
+    import soundfile
+
+    if not name.endswith(".flac"):
+        return name, data
+    audio, rate = soundfile.read(io.BytesIO(data), dtype="int16")
+    sink = io.BytesIO()
+    soundfile.write(sink, audio[:-2], rate, format="FLAC")
+    return name, sink.getvalue()
+
+
+def with_json(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[str, bytes], tuple[str, bytes]]:
+    return lambda name, data: (name, json.dumps(change(json.loads(data))).encode()) if name.endswith(".json") else (name, data)
+
+
+DEFECTS: list[tuple[Callable[[str, bytes], tuple[str, bytes] | None], str]] = [
+    (lambda name, data: None if name.endswith(".flac") else (name, data), "has the members json"),
+    (lambda name, data: (name, b"{") if name.endswith(".json") else (name, data), "its JSON cannot be used"),
+    (lambda name, data: (name, b"[1]") if name.endswith(".json") else (name, data), "its JSON cannot be used"),
+    (lambda name, data: (name, b"noise") if name.endswith(".flac") else (name, data), "its FLAC does not decode"),
+    (shorten, "its FLAC holds"),
+    (with_json(lambda row: row | {"duration": row["duration"] + 1}), "its FLAC holds"),
+    (with_json(lambda row: row | {"segment_id": "x"}), "its JSON is that of x"),
+    (with_json(lambda row: row | {"split": "test"}), "its JSON says split test"),
+    (with_json(lambda row: row | {"licence": "stolen"}), "counts of licence"),
+    (with_json(lambda row: row | {"text": row["text"] * 600}), "index.parquet says"),
+    (lambda name, data: ("same." + name.partition(".")[2], data), "has the members"),
+]
+
+
+@pytest.mark.parametrize(("change", "problem"), DEFECTS, ids=[f"{n}-{problem.replace(' ', '-')}" for n, (_, problem) in enumerate(DEFECTS)])
+def test_a_defect_under_right_checksums_is_found_in_its_shard(
+    release: tuple[Store, Path], change: Callable[[str, bytes], tuple[str, bytes] | None], problem: str
+) -> None:
+    store, folder = release
+    path = sorted(folder.glob("*/*.tar"))[1]
+    rewrite(path, change)
+    reseal(store, folder)
+    found = findings(store)
+    assert any(problem in finding for finding in found), found
+    assert any(finding.startswith(str(path.relative_to(folder))) for finding in found), found
+    assert findings(store, fast=True) == []
+
+
+def test_a_sample_that_is_there_twice_and_a_recording_in_two_splits_are_found(release: tuple[Store, Path]) -> None:
+    store, folder = release
+    one, other = next(folder.glob("dev/*.tar")), next(folder.glob("train/*.tar"))
+    data = one.read_bytes()
+    other.write_bytes(data.replace(b'"split": "dev"', b'"split": "tra"'))
+    reseal(store, folder)
+    found = findings(store)
+    assert any("is there twice" in finding for finding in found)
+    assert any(" is in tra too" in finding for finding in found)
+
+
+def test_counts_that_do_not_add_up_are_found(release: tuple[Store, Path]) -> None:
+    store, folder = release
+
+    def fewer(record: dict[str, Any]) -> None:
+        record["counts"]["samples"] -= 1
+        record["shards"][0]["seconds"] += 1
+
+    reseal(store, folder, fewer)
+    found = findings(store)
+    assert any(finding.startswith("release.json: counts of samples") for finding in found), found
+    assert any("rows, but" in finding for finding in found)
+    assert any("release.json says" in finding and ".tar" in finding for finding in found)
+
+
+def test_an_index_with_other_offsets_or_rows_is_found(release: tuple[Store, Path]) -> None:
+    store, folder = release
+    index = pq.read_table(folder / "index.parquet")
+    pq.write_table(index.slice(1), folder / "index.parquet")
+    reseal(store, folder)
+    assert any("index.parquet says" in finding for finding in findings(store))
+    (folder / "index.parquet").write_bytes(b"no parquet")
+    reseal(store, folder)
+    assert any(finding.startswith("index.parquet: cannot be read") for finding in findings(store))

@@ -70,3 +70,14 @@ def speech_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         start, end = spans[first][0], spans[last - 1][1]
         soundfile.write(folder / f"show-{number}.flac", samples[max(0, round(start * 16000) - 4000) : round(end * 16000) + 4000], 16000)
     return folder
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, speech_folder: Path, base_model: Path) -> Path:
+    """The root of a corpus that was built without disturbance; tests read it, and build their own to change it."""
+    from tests.corpus import build_arguments, silver
+
+    root = tmp_path_factory.mktemp("built") / "root"
+    done = silver("--executor", "inline", "run", *build_arguments(root, speech_folder, base_model))
+    assert done.returncode == 0, done.stderr
+    return root

@@ -35,7 +35,12 @@ def build_arguments(root: Path, audio: Path, model: Path, *overrides: str) -> li
 
 def digests(root: Path) -> dict[str, str]:
     """Digest of every file that must be the same in two corpora: parts, recordings, shards, index, checksums."""
-    files = [*root.glob("audio/**/*.flac"), *root.glob("manifests/**/part-*"), *root.glob("releases/**/*.tar"), *root.glob("releases/**/*.parquet")]
+    files = [
+        *root.glob("audio/**/*.flac"),
+        *root.glob("manifests/**/part-*"),
+        *root.glob("releases/**/*.tar"),
+        *root.glob("releases/**/*.parquet"),
+    ]
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
 
 

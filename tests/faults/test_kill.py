@@ -11,29 +11,25 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
-import pytest
 
 from tests.corpus import REPOSITORY, build_arguments, command, digests, environment, silver, strays
 
 KILLS = 20
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, speech_folder: Path, base_model: Path) -> Path:
-    root = tmp_path_factory.mktemp("undisturbed") / "root"
-    done = silver("--executor", "inline", "run", *build_arguments(root, speech_folder, base_model))
-    assert done.returncode == 0, done.stderr
-    assert digests(root)
-    return root
-
-
 def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, env=environment(), start_new_session=True
+        command(*arguments),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        env=environment(),
+        start_new_session=True,
     )
 
 
-def test_the_driver_killed_twenty_times_at_random_moments(undisturbed: Path, tmp_path: Path, speech_folder: Path, base_model: Path) -> None:
+def test_the_driver_killed_twenty_times_at_random_moments(built: Path, tmp_path: Path, speech_folder: Path, base_model: Path) -> None:
     chance = random.Random(7)
     root, kills, deadline = tmp_path / "root", 0, time.monotonic() + 480
     arguments = ["--executor", "inline", "run", *build_arguments(root, speech_folder, base_model)]
@@ -49,35 +45,39 @@ def test_the_driver_killed_twenty_times_at_random_moments(undisturbed: Path, tmp
             kills += 1
         _, said = driver.communicate(timeout=60)
         if driver.returncode == 0:  # it got through before the kill: compare, and begin again
-            assert digests(root) == digests(undisturbed)
+            assert digests(root) == digests(built)
             shutil.rmtree(root)
         else:
             assert driver.returncode == -signal.SIGKILL, said
     done = silver(*arguments)
     assert done.returncode == 0, done.stderr
-    assert digests(root) == digests(undisturbed)
+    assert digests(root) == digests(built)
     assert strays(root) == []
 
 
-
-
 def test_a_worker_killed_while_it_transcribes(
-    undisturbed: Path, tmp_path: Path, speech_folder: Path, base_model: Path, ray_nodes: SimpleNamespace
+    built: Path, tmp_path: Path, speech_folder: Path, base_model: Path, ray_nodes: SimpleNamespace
 ) -> None:
     root = tmp_path / "root"
     driver = start("--executor", "ray", "--address", ray_nodes.address, "run", *build_arguments(root, speech_folder, base_model))
     while driver.poll() is None and not list(root.glob("manifests/segment/*/part-*")):
         time.sleep(0.05)
-    victims = [p for p in psutil.process_iter(["name", "cmdline"]) if "ray::" in " ".join(p.info["cmdline"] or []) and "MapWorker" in " ".join(p.info["cmdline"] or [])]
+    victims = [
+        p
+        for p in psutil.process_iter(["name", "cmdline"])
+        if "ray::" in " ".join(p.info["cmdline"] or []) and "MapWorker" in " ".join(p.info["cmdline"] or [])
+    ]
     assert victims, "no worker to kill"
     victims[0].kill()
     _, said = driver.communicate(timeout=240)
     assert driver.returncode == 0, said
-    assert digests(root) == digests(undisturbed)
+    assert digests(root) == digests(built)
     assert strays(root) == []
 
 
-def test_a_node_killed_in_the_middle(undisturbed: Path, tmp_path: Path, speech_folder: Path, base_model: Path, ray_nodes: SimpleNamespace) -> None:
+def test_a_node_killed_in_the_middle(
+    built: Path, tmp_path: Path, speech_folder: Path, base_model: Path, ray_nodes: SimpleNamespace
+) -> None:
     node = ray_nodes.cluster.add_node(num_cpus=1)
     root = tmp_path / "root"
     driver = start("--executor", "ray", "--address", ray_nodes.address, "run", *build_arguments(root, speech_folder, base_model))
@@ -86,5 +86,5 @@ def test_a_node_killed_in_the_middle(undisturbed: Path, tmp_path: Path, speech_f
     ray_nodes.cluster.remove_node(node, allow_graceful=False)
     _, said = driver.communicate(timeout=300)
     assert driver.returncode == 0, said
-    assert digests(root) == digests(undisturbed)
+    assert digests(root) == digests(built)
     assert strays(root) == []

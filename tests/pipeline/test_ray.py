@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import ray
 
+from manifests.store import Store
 from pipeline.contract import SilverError
 from pipeline.executors import InlineExecutor, RayExecutor, make_groups
 from pipeline.plan import resolve
 from pipeline.progress import Progress
 from pipeline.run import run
-from manifests.store import Store
 from tests.pipeline.test_engine import Corner
 
 

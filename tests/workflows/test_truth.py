@@ -47,6 +47,8 @@ def test_speech_where_nothing_was_said_is_all_wrong(truth: Path) -> None:
 
 
 def test_the_interval_holds_the_rate(truth: Path) -> None:
-    result = wer(segment_errors([segment(0, 4, "one TWOO three four"), segment(5, 14, "five six seven eight acento nine ten eleven")], truth))
+    result = wer(
+        segment_errors([segment(0, 4, "one TWOO three four"), segment(5, 14, "five six seven eight acento nine ten eleven")], truth)
+    )
     assert (result.words, result.errors, round(result.wer, 4)) == (12, 1, 0.0833)
     assert result.low <= result.wer <= result.high

@@ -8,7 +8,7 @@ faster than a batch (the data stays in the cache), and a window's output cannot 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
 from pathlib import Path
@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from manifests.schema import Row
 from pipeline.contract import ItemError, PartContext, SilverError
 from stages import models
 from stages.audio import SAMPLE_RATE, Samples, read_audio
@@ -142,7 +141,7 @@ def tokenizer(model: Any, code: str) -> Any:
     return Tokenizer(model.hf_tokenizer, model.model.is_multilingual, task="transcribe", language=code)
 
 
-def encode(context: PartContext, model: Any, rows: Sequence[Row]) -> list[Encoded | ItemError]:
+def encode(context: PartContext, model: Any, rows: Sequence[Mapping[str, Any]]) -> list[Encoded | ItemError]:
     """Encoder outputs of the windows of `rows`, in order, or why one cannot be had. Each window is encoded once a part."""
     keys = [_key(model, row) for row in rows]
     missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in context.memory}
@@ -153,12 +152,12 @@ def encode(context: PartContext, model: Any, rows: Sequence[Row]) -> list[Encode
     return [context.memory[key] for key in keys]
 
 
-def _key(model: Any, row: Row) -> tuple[Any, ...]:
+def _key(model: Any, row: Mapping[str, Any]) -> tuple[Any, ...]:
     # Models are loaded once a process and stay, so their address names them.
     return ("whisper", id(model), row["audio_path"], row["start"], row["end"])
 
 
-def _features(context: PartContext, model: Any, row: Row) -> npt.NDArray[np.float32] | ItemError:
+def _features(context: PartContext, model: Any, row: Mapping[str, Any]) -> npt.NDArray[np.float32] | ItemError:
     """Log-mel features of a window, padded or cut to 30 s, shape (mels, 3000); the same as faster-whisper's."""
     from faster_whisper.audio import pad_or_trim
 
@@ -170,7 +169,7 @@ def _features(context: PartContext, model: Any, row: Row) -> npt.NDArray[np.floa
     return features
 
 
-def read_window(context: PartContext, row: Row) -> Samples:
+def read_window(context: PartContext, row: Mapping[str, Any]) -> Samples:
     """The samples of a row, at most 30 s of them.
 
     Raises:
@@ -178,7 +177,7 @@ def read_window(context: PartContext, row: Row) -> Samples:
     """
     end = min(row["end"], row["start"] + WINDOW)
     try:
-        samples = read_audio(context.store, row | {"end": end})
+        samples = read_audio(context.store, {**row, "end": end})
     except soundfile.LibsndfileError as error:
         raise ItemError("audio_unreadable", f"{row['audio_path']}: {error}") from error
     expected = round(end * SAMPLE_RATE) - round(row["start"] * SAMPLE_RATE)
@@ -210,7 +209,7 @@ def languages(model: Any, outputs: Sequence[Encoded]) -> list[dict[str, float]]:
     return [{token[2:-2]: probability for token, probability in window} for window in found]
 
 
-def too_long(row: Row) -> ItemError | None:
+def too_long(row: Mapping[str, Any]) -> ItemError | None:
     """Why a row cannot be transcribed whole, if it is longer than a window."""
     if row["end"] - row["start"] <= WINDOW + 0.01:
         return None

@@ -7,7 +7,6 @@ warping, as in OpenAI's Whisper (`whisper/timing.py`, https://github.com/openai/
 from __future__ import annotations
 
 import unicodedata
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,44 +52,29 @@ class Attention:
         self._model = whisper.load(self._name, self.params.compute_type, context)
 
     def align(self, items: Sequence[Item], context: PartContext) -> Iterator[list[Word] | ItemError]:
-        """See `Backend`. Batches are of one language, because CTranslate2 takes one prompt for all of a batch."""
-        results: list[list[Word] | ItemError | None] = [whisper.too_long(dict(item.row)) for item in items]
-        live = [index for index, result in enumerate(results) if result is None]
-        groups: dict[str, list[tuple[int, whisper.Encoded]]] = defaultdict(list)
-        for index, output in zip(live, whisper.encode(context, self._model, [dict(items[index].row) for index in live]), strict=True):
-            if isinstance(output, ItemError):
-                results[index] = output
-                continue
-            code = language_of(dict(items[index].row)) or whisper.detect(self._model, output)
-            if whisper.knows(self._model, code):
-                groups[code].append((index, output))
-            else:
-                results[index] = unknown_language(code, models.title(self._name))
-        for code, windows in sorted(groups.items()):
-            for at in range(0, len(windows), self.params.batch_size):
-                batch = windows[at : at + self.params.batch_size]
-                aligned = self._align([items[index] for index, _ in batch], [output for _, output in batch], code)
-                for (index, _), words in zip(batch, aligned, strict=True):
-                    results[index] = words
-        yield from (result for result in results if result is not None)
-
-    def _align(self, items: list[Item], outputs: list[whisper.Encoded], code: str) -> list[list[Word] | ItemError]:
-        tokenizer = whisper.tokenizer(self._model, code)
-        tokens = [tokenizer.encode(" " + " ".join(item.row["text_raw"].split())) for item in items]
-        results: list[list[Word] | ItemError] = [
-            ItemError("alignment", f"{len(each)} tokens of text are more than Whisper can read at once") for each in tokens
-        ]
-        room = self._model.max_length - len(tokenizer.sot_sequence) - 2  # "no timestamps" and the end of text
-        fit = [index for index, each in enumerate(tokens) if len(each) <= room]
-        if not fit:
-            return results
-        frames = [max(2, round(len(items[index].samples) / SAMPLE_RATE * _FRAMES_PER_SECOND)) for index in fit]
-        aligned = self._model.model.align(
-            whisper.storage([outputs[index] for index in fit]), tokenizer.sot_sequence, [tokens[index] for index in fit], frames
+        """See `Backend`. One window at a time: in a batch, CTranslate2 lets the padding of the shorter texts into their times."""
+        problems = [whisper.too_long(item.row) for item in items]
+        outputs = iter(
+            whisper.encode(context, self._model, [item.row for item, problem in zip(items, problems, strict=True) if not problem])
         )
-        for index, alignment in zip(fit, aligned, strict=True):
-            results[index] = _words(items[index], _pieces(tokenizer, tokens[index], spaced=code not in _UNSPACED), alignment)
-        return results
+        for item, problem in zip(items, problems, strict=True):
+            output = problem or next(outputs)
+            if isinstance(output, ItemError):
+                yield output
+                continue
+            code = language_of(item.row) or whisper.detect(self._model, output)
+            yield self._align(item, output, code) if whisper.knows(self._model, code) else unknown_language(code, models.title(self._name))
+
+    def _align(self, item: Item, output: whisper.Encoded, code: str) -> list[Word] | ItemError:
+        tokenizer = whisper.tokenizer(self._model, code)
+        spaced = code not in _UNSPACED
+        text = " ".join(item.row["text_raw"].split())
+        tokens = tokenizer.encode(" " + text if spaced else text)
+        if len(tokens) > self._model.max_length - len(tokenizer.sot_sequence) - 2:  # "no timestamps" and the end of text
+            return ItemError("alignment", f"{len(tokens)} tokens of text are more than Whisper can read at once")
+        frames = max(2, round(len(item.samples) / SAMPLE_RATE * _FRAMES_PER_SECOND))
+        alignment = self._model.model.align(whisper.storage([output]), tokenizer.sot_sequence, [tokens], frames)[0]
+        return _words(item, _pieces(tokenizer, tokens, spaced=spaced), alignment)
 
 
 def _pieces(tokenizer: Any, tokens: list[int], *, spaced: bool) -> list[_Piece]:
@@ -102,7 +86,7 @@ def _pieces(tokenizer: Any, tokens: list[int], *, spaced: bool) -> list[_Piece]:
         places = list(range(place, place + len(group)))
         place += len(group)
         spoken = any(unicodedata.category(character)[0] in "LNM" or character in "%&@€$£+=°" for character in text)
-        if not pieces or (text.startswith(" ") if spaced else spoken):
+        if not pieces or (text.startswith(" ") if spaced else spoken and pieces[-1].spoken):
             pieces.append(_Piece(""))
         pieces[-1].text += text
         pieces[-1].tokens += places
@@ -140,7 +124,7 @@ def _silences(samples: Samples) -> list[tuple[float, float]]:
     if loud - quiet < 15:
         return []
     edges = np.flatnonzero(np.diff(np.concatenate([[False], level < quiet + 0.25 * (loud - quiet), [False]]).astype(int)))
-    return [(start / 100, end / 100) for start, end in edges.reshape(-1, 2) if end - start >= 10]
+    return [(start / 100, end / 100) for start, end in edges.reshape(-1, 2).tolist() if end - start >= 10]
 
 
 def _snap(spans: list[tuple[float, float]], silences: list[tuple[float, float]], duration: float) -> list[tuple[float, float]]:

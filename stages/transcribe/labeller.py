@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from manifests.schema import Row
 from pipeline.contract import ItemError, PartContext
@@ -34,7 +34,7 @@ class Labeller(Protocol):
         """For each row (a window of at most 30 s), in order, its text, or why there is none. Never raises for one row."""
 
 
-def language_of(row: Row) -> str | None:
+def language_of(row: Mapping[str, Any]) -> str | None:
     """Whisper's code of the language to write a row in: the expected one, else the one that was heard, else None (to be detected)."""
     return language_code(row["language"]) if row["language"] else row.get("audio_language")
 

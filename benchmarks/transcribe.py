@@ -1,0 +1,113 @@
+"""Speed of the transcribe stage against faster-whisper's own batched pipeline: same windows, model, arithmetic, threads, beam and batch.
+
+    python benchmarks/transcribe.py --minutes 6 --model base --threads 1
+
+The two take turns, so that a busy machine slows both; the ratio is that of the sums. The stage reads its windows from FLAC, the
+pipeline has its samples in memory. Word times are off in both: here they are another stage. With `--words` the stage is followed by the
+attention aligner, and the pipeline runs with `word_timestamps=True`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+os.environ.setdefault("SILVER_MODELS", str(Path(__file__).parents[1] / ".cache" / "models"))
+
+import numpy as np
+import soundfile
+from faster_whisper import BatchedInferencePipeline
+
+from manifests.schema import Row
+from manifests.store import Store
+from pipeline.contract import PartContext
+from stages import models, whisper
+from stages.align import Align
+from stages.audio import SAMPLE_RATE
+from stages.transcribe import Transcribe
+from workflows.demo.speech import long_speech
+
+
+def windows(spans: list[tuple[float, float, str]]) -> list[tuple[float, float]]:
+    """Prompts merged to at most 30 s, as `segment` does."""
+    merged: list[tuple[float, float]] = []
+    for start, end, _ in spans:
+        if merged and end - merged[-1][0] <= whisper.WINDOW:
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def main() -> None:
+    """Run both in turns and print audio seconds a second, and the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=6)
+    parser.add_argument("--model", default="base")
+    parser.add_argument("--compute-type", default="int8")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--beam-size", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--words", action="store_true")
+    options = parser.parse_args()
+
+    models.fetch(options.model)
+    samples, spans = long_speech("en", options.minutes * 60)
+    clips = windows(spans)
+    heard = sum(end - start for start, end in clips)
+    with tempfile.TemporaryDirectory() as folder:
+        soundfile.write(Path(folder) / "speech.flac", samples, SAMPLE_RATE)
+        rows: list[Row] = [
+            {"audio_path": "speech.flac", "start": start, "end": end, "duration": end - start, "language": "en"} for start, end in clips
+        ]
+        settings = {"model": options.model, "compute_type": options.compute_type, "batch_size": options.batch_size}
+        stage = Transcribe(Transcribe.Params(beam_size=options.beam_size, **settings))
+        aligner = Align(Align.Params(**settings))
+        context = PartContext(Store(folder), device=options.device, threads=options.threads)
+        stage.setup(context)
+        aligner.setup(context)
+        pipeline = BatchedInferencePipeline(whisper.load(options.model, options.compute_type, context))
+
+        def ours() -> list[str]:
+            part = PartContext(context.store, device=options.device, threads=options.threads)
+            written = [row for children in stage.apply(rows, part) for row in children]
+            if options.words:
+                written = [row for children in aligner.apply(written, part) for row in children]
+            return [row["text_raw"] for row in written]
+
+        def theirs() -> list[str]:
+            segments, _ = pipeline.transcribe(
+                samples, language="en", beam_size=options.beam_size, batch_size=options.batch_size, word_timestamps=options.words,
+                clip_timestamps=[{"start": start, "end": end} for start, end in clips],
+            )  # fmt: skip
+            texts: dict[float, str] = {}
+            for segment in segments:
+                texts[segment.seek] = texts.get(segment.seek, "") + segment.text
+            return [" ".join(text.split()) for text in texts.values()]
+
+        print(f"{len(clips)} windows, {heard:.0f} s; {options}; load {os.getloadavg()[0]:.1f}")
+        same = np.mean([a == b for a, b in zip(ours(), theirs(), strict=True)])  # also warms both up
+        times: dict[str, list[float]] = {"silver": [], "faster-whisper": []}
+        for turn in range(options.rounds):
+            pair = [("silver", ours), ("faster-whisper", theirs)]
+            for name, run in pair if turn % 2 else reversed(pair):
+                started = time.perf_counter()
+                run()
+                times[name].append(time.perf_counter() - started)
+        for name, seconds in times.items():
+            each = " ".join(f"{heard / second:.2f}" for second in seconds)
+            print(f"{name:15s} median {heard / statistics.median(seconds):6.2f} times real time ({each})")
+        ratio = sum(times["faster-whisper"]) / sum(times["silver"])
+        print(f"ratio {ratio:.2f}; {same:.0%} of the windows have the same text; load {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -83,6 +83,8 @@ class RayExecutor(Executor):
         Raises:
             SilverError: no cluster answers at the address.
         """
+        # The core worker warns on every Ray Data actor, whose arguments are always in the object store.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         import ray
 
         if ray.is_initialized():

@@ -22,8 +22,8 @@ def answer(*arguments: str) -> list[dict]:
 def test_funnel_accounts_for_every_row_and_its_hours(built: Path) -> None:
     table = answer("funnel", str(built))
     stages = [row for row in table if row["reason"] is None]
-    assert [row["stage"] for row in stages][0] == "acquire"
-    assert [row["stage"] for row in stages][-1] == "pack"
+    assert stages[0]["stage"] == "acquire"
+    assert stages[-1]["stage"] == "pack"
     for row in stages:
         assert row["rows_in"] + row["made"] == row["kept"] + row["dropped"]
         assert row["dropped"] == sum(other["dropped"] for other in table if other["stage"] == row["stage"] and other["reason"])

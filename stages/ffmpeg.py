@@ -30,6 +30,8 @@ ARCHIVES = (b"PK\x03\x04", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b")
 """FFmpeg would look for sound inside them, and find it where a file is stored as it is."""
 RATES = (1_000, 1_000_000)
 """Hertz. Outside it a header lies: speech needs more, no recorder makes more."""
+GAP = 0.05
+"""Seconds. Where the time stamps jump by more, audio is missing: parsers leave out what fails a checksum and say nothing."""
 MAX_FAILURES = 1_000
 """Packets in a row that may fail to decode before the rest of the file is given up."""
 _VALUES = 1 << 19  # of all channels, that are gathered before they are mixed and resampled: 2 MB
@@ -79,12 +81,16 @@ class Media:
             raise ItemError("no_decoder", "the codec of the audio is not known")
         self._stream = best
         self.codec: str = best.codec_context.codec.canonical_name
+        self._tick = float(best.time_base or 0)
         self.declared_duration = self._declared_duration()
         self.source_rate = 0
         self.source_channels = 0
         self.full_scale = 0  # values, over all channels, that stand at the end of the scale
         self.values = 0
         self._seconds = 0.0  # decoded so far
+        self._until: float | None = None  # the time stamp at which the next frame should start
+        self._missing = 0.0
+        self._missing_at = 0.0
         self._failed = 0
         self._trouble = ""  # the first
         self._stopped = False
@@ -110,6 +116,8 @@ class Media:
             notes.append(f"stopped after {self._seconds:.1f} s: {self._trouble}")
         elif self._failed:
             notes.append(f"skipped {self._failed} damaged packets, the first {self._trouble}")
+        if self._missing:
+            notes.append(f"{self._missing:.2f} s are missing, the first of them after {self._missing_at:.1f} s")
         if self.declared_duration is not None and self._seconds < 0.9 * self.declared_duration - 0.5:
             notes.append(f"{self._seconds:.1f} s of the {self.declared_duration:.1f} s that the header declares")
         return "; ".join(notes) or None
@@ -130,11 +138,22 @@ class Media:
                 track, kind = _Track(frame), this
                 self.source_rate = self.source_rate or track.rate
                 self.source_channels = self.source_channels or track.channels
+            self._watch(frame, track.rate)
             self._seconds += frame.samples / track.rate
             if track.take(frame):
                 yield track.give(self)
         if track is not None:
             yield track.end(self)
+
+    def _watch(self, frame: av.AudioFrame, rate: int) -> None:
+        """Add up what the time stamps leave out."""
+        if frame.pts is None:
+            return
+        start = frame.pts * self._tick
+        if self._until is not None and start - self._until > GAP:
+            self._missing_at = self._missing_at or self._seconds
+            self._missing += start - self._until
+        self._until = start + frame.samples / rate
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         """Every frame that decodes. A damaged packet is left out; a damaged container ends it."""
@@ -247,7 +266,7 @@ def to_float(values: npt.NDArray[np.generic]) -> tuple[Samples, float]:
     with np.errstate(over="ignore"):  # a double may be larger than any float: infinite, and clipped after this
         scaled: Samples = values.astype(np.float32, copy=False)
     if values.dtype == np.uint8:
-        return (scaled - 128) / 128, 127 / 128
+        return (scaled - np.float32(128)) * np.float32(1 / 128), 127 / 128
     if values.dtype.kind == "i":
         scaled *= np.float32(1 / (1 << (8 * values.dtype.itemsize - 1)))
     return scaled, 32766 / 32768

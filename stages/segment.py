@@ -90,6 +90,8 @@ def _ms(seconds: float) -> int:
 def _blocks(row: Row, context: PartContext) -> Iterator[Samples]:
     """The audio of a recording, a block at a time: never the whole of it."""
     first, left = round(row["start"] * SAMPLE_RATE), round((row["end"] - row["start"]) * SAMPLE_RATE)
+    if not left:
+        return
     try:
         with context.store.open(row["audio_path"]) as handle, soundfile.SoundFile(handle) as audio:
             audio.seek(min(first, audio.frames))

@@ -83,7 +83,7 @@ def speech_regions(probabilities: Probabilities, threshold: float, min_speech_ms
     edges = np.flatnonzero(np.diff(speech, prepend=0, append=0)) * WINDOW_MS
     regions: list[Region] = []
     for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        if regions and start - regions[-1][1] < min_silence_ms:
+        if regions and start - regions[-1][1] < min_silence_ms + WINDOW_MS:  # the window that ends it must be silent itself
             regions[-1] = (regions[-1][0], end)
         else:
             regions.append((start, end))

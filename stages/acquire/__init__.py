@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import fsspec
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from manifests.part import PartRef, read_part, to_table
 from manifests.schema import ROW, Row, extend, source_id
@@ -75,6 +75,12 @@ class Acquire(CorpusStage):
         sleep_interval: float = operational(0.0, "yt-dlp: seconds before each download", ge=0)
         cookies: str | None = operational(None, "yt-dlp: a cookies.txt file (Netscape format) for sites that want a login")
 
+        @field_validator("urls", "feeds", "ytdlp", mode="before")
+        @classmethod
+        def _one_or_many(cls, value: object) -> object:
+            """A single address need not be written as a list."""
+            return (value,) if isinstance(value, str) else value
+
     params: Params
 
     def run(self, parts: Sequence[PartRef], context: CorpusContext) -> Iterator[PartRef | pa.Table]:
@@ -118,7 +124,8 @@ class Acquire(CorpusStage):
         yield lambda: [Candidate(uri=url, fetch=partial(_download, url, context, fetcher)) for url in addresses]
         for url in params.feeds:
             yield partial(crawl.listed, url, partial(feed.read, url, store, fetcher))
-        options = ytdlp.Options(params.ratelimit, params.sleep_interval, params.cookies)
+        cookies = ytdlp.read_cookies(params.cookies) if params.ytdlp and params.cookies else None
+        options = ytdlp.Options(params.ratelimit, params.sleep_interval, cookies)
         for url in params.ytdlp:
             if url in crawl.record.uris:  # a single video, and it is there
                 crawl.known += 1

@@ -7,6 +7,7 @@ same; here the manifest is the archive). Text that comes back is hostile: no nam
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import threading
 from collections.abc import Iterator
@@ -14,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
 from manifests.store import Store
-from pipeline.contract import ItemError
+from pipeline.contract import ItemError, SilverError
 from stages.acquire.http import Fetcher, within
 from stages.acquire.source import Candidate, Source, download_path, estimated_seconds, extension
 
@@ -32,7 +34,23 @@ class Options:
 
     ratelimit: int | None = None  # bytes a second
     sleep_interval: float = 0.0  # seconds before each download
-    cookies: str | None = None  # a Netscape cookies.txt
+    cookies: str | None = None  # the text of a Netscape cookies.txt
+
+
+def read_cookies(path: str) -> str:
+    """The text of a cookies file, checked. yt-dlp gets a copy: it would write to the file, from several threads.
+
+    Raises:
+        SilverError: the file cannot be read, or is none.
+    """
+    from yt_dlp.cookies import YoutubeDLCookieJar
+
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+        YoutubeDLCookieJar(io.StringIO(text)).load()
+    except (OSError, ValueError) as error:  # LoadError is an OSError
+        raise SilverError(f"acquire: {path} cannot be read as cookies ({error}); export them in Netscape format (cookies.txt)") from error
+    return text
 
 
 def read(url: str, store: Store, fetcher: Fetcher, options: Options) -> list[Candidate]:
@@ -64,10 +82,8 @@ def read(url: str, store: Store, fetcher: Fetcher, options: Options) -> list[Can
 
 def _flatten(ydl: _YtDlp, found: Any, url: str, depth: int, problems: list[str]) -> Iterator[tuple[str, str, Any, Any]]:
     """(address, name in the archive, what yt-dlp knows, what the list adds) of each video. `problems` collects what was not read."""
-    import yt_dlp
-
     if "entries" not in found:
-        address = found.get("webpage_url") or url
+        address = _address(found, url)
         yield address, _archive_id(ydl.tool, found, address), found, {}
         return
     page = found.get("webpage_url") or url
@@ -78,13 +94,16 @@ def _flatten(ydl: _YtDlp, found: Any, url: str, depth: int, problems: list[str])
         if "entries" in entry:
             yield from _flatten(ydl, entry, page, depth, problems)
         elif entry.get("_type", "video") == "video":
-            # Several videos in one page: the page alone does not name them.
-            address = entry["webpage_url"] if entry.get("webpage_url", page) != page else f"{page}#{entry.get('id') or index}"
+            # Several videos in one page: the page alone does not name them, and neither does a number, which moves with the next one.
+            address = _address(entry, page)
+            if address == page:
+                numbered = entry.get("extractor_key") in {"Generic", "HTML5MediaEmbed"}
+                address = f"{page}#{(entry.get('url') if numbered else entry.get('id')) or index}"
             yield address, _archive_id(ydl.tool, entry, address), entry, extra
         else:
             extractor = ydl.tool.get_info_extractor(entry["ie_key"]) if entry.get("ie_key") else None
             reference = dict(entry) if extractor else entry | {"url": urljoin(page, entry["url"])}
-            address = yt_dlp.utils.unsmuggle_url(reference["url"])[0]
+            address = plain_address(reference["url"])
             if depth and extractor and extractor.ie_key() != "Generic" and not extractor.is_single_video(address):
                 try:  # a list in the list: the tabs of a channel
                     inner = ydl.ask(partial(ydl.tool.extract_info, reference["url"], download=False, ie_key=reference["ie_key"]), address)
@@ -94,6 +113,17 @@ def _flatten(ydl: _YtDlp, found: Any, url: str, depth: int, problems: list[str])
                     problems.append(error.detail)
             else:
                 yield address, _archive_id(ydl.tool, reference, address), reference, extra
+
+
+def _address(info: Any, otherwise: str) -> str:
+    return plain_address(info.get("webpage_url") or otherwise)
+
+
+def plain_address(url: str) -> str:
+    """The address without what extractors of yt-dlp tell one another behind its end."""
+    import yt_dlp
+
+    return str(yt_dlp.utils.unsmuggle_url(url)[0])
 
 
 def _archive_id(tool: Any, info: Any, address: str) -> str:
@@ -120,7 +150,7 @@ def _fetch(ydl: _YtDlp, uri: str, version: str, info: Any, extra: Any, store: St
     ydl.tool.params["extract_flat"] = False
     found = ydl.ask(lambda: ydl.tool.process_ie_result(dict(info), download=False, extra_info=dict(extra)), uri)
     if "entries" not in found:
-        address = uri if "#" in uri else found.get("webpage_url") or uri
+        address = uri if "#" in uri else _address(found, uri)
         return [source(found, address, version, _download(ydl, found, address, store))]
     problems = list(ydl.errors)
     sources = []
@@ -165,7 +195,8 @@ def _download(ydl: _YtDlp, video: Any, uri: str, store: Store) -> str:
     if store.exists(path):
         return path
     with store.staged(path) as temporary:
-        ydl.tool.params["outtmpl"]["default"] = str(temporary).replace("%", "%%").replace("$", "$$")
+        # Not by a template: yt-dlp would expand `%` and `$` in the name of the corpus root.
+        ydl.tool.prepare_filename = lambda *_arguments, **_options: str(temporary)
         ydl.ask(lambda: ydl.tool.process_ie_result(video, download=True), uri)
         if ydl.errors or not temporary.exists() or not temporary.stat().st_size:
             raise ydl.failure(uri)
@@ -237,7 +268,6 @@ def _ytdlp(fetcher: Fetcher, options: Options, given_up: threading.Event) -> Ite
     ours = _YtDlp(fetcher, given_up)
     parameters = {
         "format": "bestaudio/best",
-        "outtmpl": {},
         "logger": ours,
         "progress_hooks": [ours.progress],
         "ignoreerrors": True,  # a fault of an extractor becomes an error of its item, told to the logger
@@ -257,7 +287,7 @@ def _ytdlp(fetcher: Fetcher, options: Options, given_up: threading.Event) -> Ite
         "ratelimit": options.ratelimit,
         "sleep_interval": options.sleep_interval,
         "sleep_interval_requests": fetcher.delay,
-        "cookiefile": options.cookies,
+        "cookiefile": io.StringIO(options.cookies) if options.cookies else None,
         "http_headers": {"User-Agent": fetcher.user_agent} if fetcher.user_agent else {},
     }
     with yt_dlp.YoutubeDL(parameters) as ours.tool:

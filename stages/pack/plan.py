@@ -1,11 +1,12 @@
 """Which sample goes where: decided from the manifest alone, before any audio is touched, so that shards are packed independently.
 
 The order is that of a keyed hash of the segment id: the same on every machine, shuffled over the whole corpus. So is the split of a
-recording. Memory: about 100 bytes a segment on the driver; what the rows hold besides is read by the workers.
+recording. Memory: some 200 bytes a segment on the driver; what the rows hold besides is read by the workers.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -48,14 +49,15 @@ class Plan:
 
 @dataclass
 class _Rows:
-    """The live rows of the whole manifest, one entry a row in each list."""
+    """The live rows of the whole manifest, one entry a row in each array."""
 
-    part: list[int] = field(default_factory=list)
-    row: list[int] = field(default_factory=list)
-    segment: list[bytes] = field(default_factory=list)
-    source: list[int] = field(default_factory=list)  # number of the source_uri
-    recording: list[int] = field(default_factory=list)  # number of the recording
-    seconds: list[float] = field(default_factory=list)
+    part: array[int] = field(default_factory=lambda: array("i"))
+    row: array[int] = field(default_factory=lambda: array("i"))
+    segments: list[npt.NDArray[np.bytes_]] = field(default_factory=list)  # ids, one array a part
+    hash: array[int] = field(default_factory=lambda: array("Q"))  # of the id: the order of the release
+    source: array[int] = field(default_factory=lambda: array("i"))  # number of the source_uri
+    recording: array[int] = field(default_factory=lambda: array("i"))  # number of the recording
+    seconds: array[float] = field(default_factory=lambda: array("d"))
     sources: dict[str, int] = field(default_factory=dict)
     recordings: dict[str, int] = field(default_factory=dict)
     channels: dict[int, str] = field(default_factory=dict)  # recording to the first of its channels
@@ -69,13 +71,13 @@ def make_plan(store: Store, parts: Sequence[PartRef], seed: int, splits: dict[st
     Raises:
         SilverError: there is nothing to pack, or a row is no segment.
     """
-    rows = _read(store, parts)
+    rows = _read(store, parts, seed)
     if not rows.part:
         raise SilverError("nothing to pack: every row was dropped before; `silver funnel` shows where and why")
-    segment = np.array(rows.segment)
-    part, row = np.array(rows.part, dtype=np.int32), np.array(rows.row, dtype=np.int32)
+    segment = np.concatenate(rows.segments)
+    part, row = np.array(rows.part), np.array(rows.row)
     source = _ranks(list(rows.sources))[np.array(rows.source)]
-    order = np.lexsort((row, part, source, segment, _hashes(rows.segment, seed)))
+    order = np.lexsort((row, part, source, segment, np.array(rows.hash)))
     again = np.zeros(len(order), dtype=bool)
     again[1:] = segment[order[1:]] == segment[order[:-1]]
 
@@ -100,9 +102,10 @@ def make_plan(store: Store, parts: Sequence[PartRef], seed: int, splits: dict[st
     return Plan(part[kept], row[kept], shards, duplicates, twice)
 
 
-def _read(store: Store, parts: Sequence[PartRef]) -> _Rows:
+def _read(store: Store, parts: Sequence[PartRef], seed: int) -> _Rows:
     rows = _Rows()
     for number, columns in _columns(store, parts):
+        segments = []
         for position, (segment, recording, uri, channel, duration, reason) in enumerate(zip(*columns, strict=True)):
             if reason is not None:
                 continue
@@ -110,13 +113,15 @@ def _read(store: Store, parts: Sequence[PartRef]) -> _Rows:
                 raise SilverError(f"{parts[number].path}, row {position} ({uri}) is no segment yet: put the stage `segment` before `pack`")
             rows.part.append(number)
             rows.row.append(position)
-            rows.segment.append(segment.encode())
+            segments.append(segment.encode())
+            rows.hash.append(_hash(seed, segments[-1]))
             rows.source.append(rows.sources.setdefault(uri, len(rows.sources)))
             recording_number = rows.recordings.setdefault(recording, len(rows.recordings))
             rows.recording.append(recording_number)
             rows.seconds.append(duration)
             if channel and channel < rows.channels.get(recording_number, "\U0010ffff"):
                 rows.channels[recording_number] = channel
+        rows.segments.append(np.array(segments))
     return rows
 
 
@@ -131,10 +136,6 @@ def _columns(store: Store, parts: Sequence[PartRef]) -> Iterator[tuple[int, list
 
 def _hash(seed: int, text: bytes) -> int:
     return int.from_bytes(blake2b(b"%d\n%s" % (seed, text), digest_size=8).digest(), "big")
-
-
-def _hashes(texts: list[bytes], seed: int) -> npt.NDArray[np.uint64]:
-    return np.fromiter((_hash(seed, text) for text in texts), dtype=np.uint64, count=len(texts))
 
 
 def _ranks(names: list[str]) -> npt.NDArray[np.int64]:

@@ -410,6 +410,8 @@ def _pack_and_die(root: str, parts: list[PartRef], commits: int) -> None:
 
 def _kill_each(roots: list[str], parts: list[PartRef], deaths: Any) -> None:
     """In a process of its own, which has no threads yet: one fork that dies for each root, at one commit later than the one before."""
+    import pyarrow.dataset  # noqa: F401 - reading Parquet imports it, which takes longer than a release: once, not in every fork
+
     for commits, root in enumerate(roots):
         if (child := os.fork()) == 0:
             _pack_and_die(root, parts, commits)

@@ -16,7 +16,7 @@ import webdataset
 from manifests.part import read_rows
 from manifests.schema import Row
 from stages.audio import read_audio
-from tests.hugging_face_reader import read_release
+from tests.hugging_face_reader import read
 from tests.small_corpus import SmallCorpus, small_corpus
 
 
@@ -80,33 +80,29 @@ def test_the_card_reads_with_lhotse(corpus: SmallCorpus, release: Path) -> None:
 
 
 def test_hugging_face_datasets(corpus: SmallCorpus, release: Path, tmp_path: Path) -> None:
-    rows = live(corpus)
-    found = read_release(release, tmp_path)
+    """`datasets` guesses types from the first five samples, unless the card declares them: in `late`, a column begins with nulls."""
+    late = small_corpus(tmp_path / "late", recordings=8)
+    late.add(late.segments("/titled.mp3", 99, [(0.0, 0.2)], title="a title", speaker="somebody", language="en-US"))
+    late.pack(version="late", text=True)
+    second = Path(late.store.path("releases/late"))
+    titles = pq.read_table(second / "index.parquet", columns=["title"]).column(0).to_pylist()
+    assert (titles[:5], titles.count("a title")) == ([None] * 5, 1)
+
+    found = read(tmp_path / "scratch", (release, "card"), (release, "shards"), (second, "card"))
     (by_snippet,) = found.pop("snippet")
     assert by_snippet["samples"] == round(by_snippet["json"]["duration"] * by_snippet["rate"])
-    assert found.keys() == {"card streaming", "card whole", "shards streaming", "shards whole"}
-    for samples in found.values():
+    assert found.keys() == {f"{way} {mode}" for way in ("v1 card", "v1 shards", "late card") for mode in ("streaming", "whole")}
+    for way, samples in found.items():
+        source = late if way.startswith("late") else corpus
+        rows = live(source)
         assert sorted(sample["key"] for sample in samples) == sorted(rows)
         for sample in samples:
             row, record = rows[sample["key"]], sample["json"]
-            np.testing.assert_array_equal(np.array(sample["samples"]) / 32768, read_audio(corpus.store, row))
+            np.testing.assert_array_equal(np.array(sample["samples"]) / 32768, read_audio(source.store, row))
             assert record["split"] == sample["split"]
             assert (record["text"], sample["txt"], record["title"]) == (row["text"], row["text"], row["title"])
             assert [word["start"] for word in record["words"]] == [word["start"] for word in row["words"]]
             assert sample["type"].startswith("Audio(")
-
-
-def test_hugging_face_datasets_with_columns_that_begin_with_nulls(tmp_path: Path) -> None:
-    """`datasets` guesses types from the first five samples, unless the card declares them."""
-    corpus = small_corpus(tmp_path / "corpus", recordings=8)
-    corpus.add(corpus.segments("/titled.mp3", 99, [(0.0, 0.2)], title="a title", speaker="somebody", language="en-US"))
-    corpus.pack(version="v1", text=True)
-    titles = pq.read_table(corpus.store.path("releases/v1/index.parquet"), columns=["title"]).column(0).to_pylist()
-    assert (titles[:5], titles.count("a title")) == ([None] * 5, 1)
-    found = read_release(Path(corpus.store.path("releases/v1")), tmp_path / "scratch", "card")
-    found.pop("snippet")
-    for samples in found.values():
-        assert {sample["key"]: sample["json"]["title"] for sample in samples} == {key: row["title"] for key, row in live(corpus).items()}
 
 
 def test_one_sample_by_its_offset(corpus: SmallCorpus, release: Path) -> None:

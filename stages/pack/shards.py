@@ -149,8 +149,7 @@ def encode(store: Store, row: Row) -> bytes:
     """
     uri = store.uri(row["audio_path"])
     mend = (
-        "Restore the file, or remove the folder manifests/decode under the root and run again: decode writes the recording anew, and what "
-        "comes after it stays as it is"
+        "Restore it; or remove it and the folder manifests/decode, and run again: decode makes it anew, and what comes after decode stays"
     )
     try:
         samples = read_audio(store, row)

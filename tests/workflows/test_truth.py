@@ -37,8 +37,13 @@ def test_each_kind_of_error_belongs_to_its_segment(truth: Path) -> None:
 
 
 def test_words_that_are_missing_belong_to_the_segment_nearest_in_time(truth: Path) -> None:
-    segments = [segment(0, 4, "one two three four"), segment(10, 14, "acento nine ten eleven")]
-    assert counts(segments, truth) == {"0": (6, 2), "10": (6, 2)}  # five six are nearer to the first
+    segments = [segment(0, 5, "one two three four"), segment(8, 14, "acento nine ten eleven")]
+    assert counts(segments, truth) == {"0": (5, 1), "8": (6, 2)}  # five; seven and eight; six is far from both and in neither
+
+
+def test_what_is_not_in_the_corpus_is_no_error_of_a_label(truth: Path) -> None:
+    assert counts([segment(5, 9, "five six seven eight")], truth) == {"5": (4, 0)}
+    assert counts([segment(0, 4, "one two three four"), segment(10, 14, "acento nine ten eleven")], truth) == {"0": (4, 0), "10": (4, 0)}
 
 
 def test_speech_where_nothing_was_said_is_all_wrong(truth: Path) -> None:

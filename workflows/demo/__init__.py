@@ -30,14 +30,12 @@ def main(folder: str, minutes: float) -> None:
     home = Path(folder).absolute()
     site, truth, record = home / "site", home / "truth.jsonl", home / "site.json"
     fetch("base")
-    if not record.exists():
-        print(f"making podcasts of real recorded speech in {site}", flush=True)
-        feeds = write_feeds(site, make_episodes(site, truth, minutes))
-        port = 0
-    else:
-        feeds, port = json.loads(record.read_text())
+    feeds, port = json.loads(record.read_text()) if record.exists() else ([], 0)
     try:
         with serve(site, port) as address:
+            if not feeds:
+                print(f"making podcasts of real recorded speech in {site}", flush=True)
+                feeds = write_feeds(site, make_episodes(site, truth, minutes), address)
             # The same port the next time: an episode is known by its address.
             record.write_text(json.dumps([feeds, int(address.rpartition(":")[2])]))
             made = _build(home / "corpus", [f"{address}/{feed}" for feed in feeds])

@@ -17,27 +17,28 @@ TYPES = {".mp3": "audio/mpeg", ".opus": "audio/ogg", ".m4a": "audio/mp4"}
 LICENCE = "https://creativecommons.org/licenses/by-sa/3.0/"
 
 
-def write_feeds(folder: Path, episodes: Sequence[Episode]) -> list[str]:
-    """One RSS 2.0 feed a language beside the episodes; their names. Enclosures are relative, so that they hold at any port."""
+def write_feeds(folder: Path, episodes: Sequence[Episode], address: str) -> list[str]:
+    """One RSS 2.0 feed a language beside the episodes, for a folder that is served at `address`; their names."""
     names = []
     for language in sorted({episode.language for episode in episodes}):
-        items = "".join(_item(episode, number) for number, episode in enumerate(episodes) if episode.language == language)
+        items = "".join(_item(episode, number, address) for number, episode in enumerate(episodes) if episode.language == language)
         names.append(f"{language}.xml")
         (folder / names[-1]).write_text(
             '<?xml version="1.0" encoding="UTF-8"?>\n'
             '<rss version="2.0" xmlns:itunes="http://www.itunes.com/dtds/podcast-1.0.dtd" '
             'xmlns:creativeCommons="http://backend.userland.com/creativeCommonsRssModule"><channel>\n'
-            f"<title>Voice prompts ({language})</title><language>{language}</language>"
+            f"<title>Voice prompts ({language})</title><language>{language}</language><link>https://www.asterisk.org/</link>"
+            "<description>Recorded prompts of a telephone exchange, one after the other</description>"
+            "<itunes:author>Asterisk core sounds</itunes:author><itunes:explicit>false</itunes:explicit>"
             f"<creativeCommons:license>{LICENCE}</creativeCommons:license>\n{items}</channel></rss>\n",
             encoding="utf-8",
         )
     return names
 
 
-def _item(episode: Episode, number: int) -> str:
-    enclosure = (
-        f"<enclosure url={quoteattr(episode.path.name)} length='{episode.path.stat().st_size}' type='{TYPES[episode.path.suffix]}'/>"
-    )
+def _item(episode: Episode, number: int, address: str) -> str:
+    url, length = quoteattr(f"{address}/{episode.path.name}"), episode.path.stat().st_size
+    enclosure = f"<enclosure url={url} length='{length}' type='{TYPES[episode.path.suffix]}'/>"
     return (
         f"<item><title>{escape(episode.title)}</title><guid isPermaLink='false'>{episode.path.name}</guid>"
         f"<pubDate>{formatdate(1767225600 + number * 86400)}</pubDate><itunes:duration>{episode.seconds:.0f}</itunes:duration>{enclosure}</item>\n"

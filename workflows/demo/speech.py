@@ -7,6 +7,7 @@ Debian packages `asterisk-core-sounds-{en,es,fr}-g722` (CC-BY-SA 3.0; one studio
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 import random
 import re
@@ -68,10 +69,12 @@ def prompts(language: str) -> list[Prompt]:
     return found
 
 
-def long_speech(language: str, seconds: float, pause: float = 0.6, seed: int = 0) -> tuple[npt.NDArray[np.float32], list[Span]]:
-    """Prompts in a seeded random order, joined by pauses of about `pause` seconds, until `seconds` are full.
+def long_speech(
+    language: str, seconds: float, pause: float = 0.6, seed: int = 0, skip: int = 0
+) -> tuple[npt.NDArray[np.float32], list[Span]]:
+    """Prompts in a seeded random order, without the first `skip`, joined by pauses of about `pause` seconds, until `seconds` are full.
 
-    Returns the samples (16 kHz, shape (n,), -1..1) and where each prompt lies.
+    When all were used they come again. Returns the samples (16 kHz, shape (n,), -1..1) and where each prompt lies.
     """
     chance = random.Random(f"{language} {seed}")  # noqa: S311 - a reproducible choice
     order = prompts(language)
@@ -87,7 +90,7 @@ def long_speech(language: str, seconds: float, pause: float = 0.6, seed: int = 0
         position += len(quiet)
 
     silence(pause)
-    for prompt in order:
+    for prompt in itertools.islice(itertools.cycle(order), skip, None):
         if position >= seconds * SAMPLE_RATE:
             break
         samples, _ = soundfile.read(prompt.path, dtype="float32")

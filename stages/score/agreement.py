@@ -15,14 +15,14 @@ from stages.normalise.text import normalise
 
 
 def agreement(labels: Sequence[str], language: str | None) -> float | None:
-    """0..1 over the normalised labels; None with fewer than two.
+    """0..1 over the normalised labels, hyphens apart ("twenty-one" and "21" agree); None with fewer than two.
 
     >>> agreement(["Good morning, Vietnam!", "good morning vietnam"], "en"), agreement(["a b c d", "a b c e", "x"], "en"), agreement(["a"], "en")
     (1.0, 0.75, None)
     """
     if len(labels) < 2:
         return None
-    first, second = (normalise(label, language) for label in labels[:2])
+    first, second = (normalise(label, language).replace("-", " ") for label in labels[:2])
     if not first or not second:
         return float(first == second)
     rate = jiwer.cer if split(language)[0] in UNSPACED else jiwer.wer

@@ -43,8 +43,8 @@ def is_hallucination(text: str) -> bool:
 
 
 def _key(text: str) -> str:
-    """The text without case, punctuation, spaces, and with every number alike (the year of a broadcast)."""
-    return str(regex.sub(r"\d+", "0", normalise(text, None))).replace(" ", "")
+    """The text without case (nor the Turkish dots that depend on it), punctuation, spaces; every number alike: the year of a broadcast."""
+    return str(regex.sub(r"\d+", "0", normalise(text, None))).replace(" ", "").replace("ı", "i").replace("\u0307", "")
 
 
 @lru_cache(maxsize=1)

@@ -1,8 +1,9 @@
 """Signal-to-noise ratio of a segment, estimated blindly: WADA-SNR (Kim and Stern, Interspeech 2008).
 
 Amplitudes of clean speech follow a gamma distribution of shape 0.4, noise a normal one; the gap between the logarithm of the mean and
-the mean of the logarithm of the absolute amplitude tells the mixture. It needs no pauses, which a segment cut at pauses does not have. On
-real speech with white noise it is within a few dB from 0 to 25 dB; music and other voices are not noise to it.
+the mean of the logarithm of the absolute amplitude tells the mixture. It needs no pauses, which a segment cut at pauses does not have. A
+figure to compare segments by: on 10 s of voice prompts with white noise at 5 to 25 dB it reads 2 to 6 dB low on average, within 8 dB of
+that; music and other voices are not noise to it.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ GAP = 0.05
 """Seconds. Where the time stamps jump by more, audio is missing: parsers leave out what fails a checksum and say nothing."""
 MAX_FAILURES = 1_000
 """Packets in a row that may fail to decode before the rest of the file is given up."""
-_VALUES = 1 << 19  # of all channels, that are gathered before they are mixed and resampled: 2 MB
+_VALUES = 1 << 19  # of all channels, gathered before they are mixed and resampled: 2 MB
 _ROOT_HALF = 0.5**0.5
 
 
@@ -123,7 +123,7 @@ class Media:
         return "; ".join(notes) or None
 
     def blocks(self) -> Iterator[Samples]:
-        """The audio, 16 kHz mono, shape (n,), a few seconds at a time. Values may pass 1 where the source is clipped.
+        """The audio, 16 kHz mono, shape (n,), a second or so at a time. Values may pass 1 where the source is clipped.
 
         Raises:
             ItemError: `damaged`: the header claims a rate that no audio has.
@@ -155,11 +155,17 @@ class Media:
             self._missing += start - self._until
         self._until = start + frame.samples / rate
 
+    def _packets(self) -> Iterator[av.Packet]:
+        try:
+            yield from self._container.demux(self._stream)
+        except IndexError:  # PyAV 18.1, after the last packet: it looks for streams that a damaged file opened in its middle
+            return
+
     def _frames(self) -> Iterator[av.AudioFrame]:
         """Every frame that decodes. A damaged packet is left out; a damaged container ends it."""
         failures = 0
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._packets():
                 try:
                     frames = packet.decode()
                 except av.error.FFmpegError as error:
@@ -203,7 +209,7 @@ class _Track:
         gathered = self._fifo.read()
         if gathered is None:
             return np.zeros(0, np.float32)
-        mono = self._mix(gathered.to_ndarray(), media)
+        mono = self._mix(_values(gathered, self.channels), media)
         if self._resampler is None:
             return mono
         resampled: Samples = self._resampler.resample_chunk(mono)
@@ -261,9 +267,24 @@ def _gain(channel: str) -> float:
     return 0.5 if channel[:1] in {"S", "B", "T"} else 1.0
 
 
+def _values(frame: av.AudioFrame, channels: int) -> npt.NDArray[np.generic]:
+    """The samples of a frame, (channels, n) if planar, (1, channels * n) if not.
+
+    Not `AudioFrame.to_ndarray`: in PyAV 18.1 it takes pointers that follow the last plane of 8 planar channels for a ninth (7.1 AAC ends in a
+    segmentation fault), and knows no 64-bit integers.
+    """
+    dtype = _DTYPES[frame.format.name.removesuffix("p")]
+    if not frame.format.is_planar:
+        return np.frombuffer(frame.planes[0], dtype, frame.samples * channels)[None]
+    return np.stack([np.frombuffer(plane, dtype, frame.samples) for plane in frame.planes[:channels]])
+
+
+_DTYPES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
+
+
 def to_float(values: npt.NDArray[np.generic]) -> tuple[Samples, float]:
     """PCM of any type as float32 in -1..1, and the value from which on it stands at full scale."""
-    with np.errstate(over="ignore"):  # a double may be larger than any float: infinite, and clipped after this
+    with np.errstate(over="ignore", invalid="ignore"):  # a double may be larger than any float: infinite, and clipped after this
         scaled: Samples = values.astype(np.float32, copy=False)
     if values.dtype == np.uint8:
         return (scaled - np.float32(128)) * np.float32(1 / 128), 127 / 128

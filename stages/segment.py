@@ -10,7 +10,7 @@ import soundfile
 from pydantic import Field, model_validator
 
 from manifests.schema import Row, segment_id
-from pipeline.contract import ExpandingStage, ItemError, PartContext, StageParams, drop
+from pipeline.contract import ExpandingStage, PartContext, SilverError, StageParams, drop
 from stages.audio import SAMPLE_RATE, Samples
 from stages.voice import BLOCK, WINDOW_MS, Probabilities, Region, Vad, model_revision, speech_regions
 
@@ -21,7 +21,7 @@ class Segment(ExpandingStage):
     """Find the speech, then Cut & Merge (WhisperX, Bain et al. 2023, arXiv:2303.00747, section 3.1).
 
     A stretch of speech longer than a window is cut where speech is least likely; neighbours are merged up to a whole window, because Whisper pays for
-    30 s whatever it is given. Windows of one recording do not overlap. Rows are dropped as `no_speech`, `audio_missing` or `audio_damaged`.
+    30 s whatever it is given. Windows of one recording do not overlap. A recording without speech is dropped as `no_speech`.
     """
 
     name, version = "segment", "1"
@@ -88,25 +88,33 @@ def _ms(seconds: float) -> int:
 
 
 def _blocks(row: Row, context: PartContext) -> Iterator[Samples]:
-    """The audio of a recording, a block at a time: never the whole of it."""
-    first, left = round(row["start"] * SAMPLE_RATE), round((row["end"] - row["start"]) * SAMPLE_RATE)
+    """The audio of a recording, a block at a time: never the whole of it.
+
+    Raises:
+        SilverError: the corpus lost it. Not a dropped row: that would outlive the repair.
+    """
+    path, first, left = row["audio_path"], round(row["start"] * SAMPLE_RATE), round((row["end"] - row["start"]) * SAMPLE_RATE)
     if not left:
         return
     try:
-        with context.store.open(row["audio_path"]) as handle, soundfile.SoundFile(handle) as audio:
+        with context.store.open(path) as handle, soundfile.SoundFile(handle) as audio:
             audio.seek(min(first, audio.frames))
             while left > 0:
                 block: Samples = audio.read(min(BLOCK, left), dtype="float32")
                 if not len(block):
-                    raise ItemError(
-                        "audio_damaged", f"{row['audio_path']} ends {left / SAMPLE_RATE:.3f} s early; remove it and run decode anew"
-                    )
+                    raise _lost(context, path, f"ends {left / SAMPLE_RATE:.3f} s too early")
                 left -= len(block)
                 yield block
     except FileNotFoundError as error:
-        raise ItemError("audio_missing", f"{row['audio_path']} is not in the corpus root any more; run decode anew") from error
+        raise _lost(context, path, "is not there any more") from error
     except soundfile.LibsndfileError as error:
-        raise ItemError("audio_damaged", f"{row['audio_path']} cannot be read ({error}); remove it and run decode anew") from error
+        raise _lost(context, path, f"cannot be read: {error}") from error
+
+
+def _lost(context: PartContext, path: str, what: str) -> SilverError:
+    return SilverError(
+        f"{context.store.uri(path)} {what}; put back a copy, or remove it and the folder manifests/decode of the corpus root: decode makes it anew"
+    )
 
 
 def cut(region: Region, smooth: Probabilities, longest: int, shortest: int) -> list[Region]:

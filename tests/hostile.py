@@ -87,9 +87,9 @@ def _encode(path: Path, container: str, codec: str, seconds: float, rate: int, l
             output.mux(picture.encode(None))
         if stream is not None:
             channels = stream.layout.nb_channels
-            samples = np.tile(voice_like(seconds, rate, seed), (channels, 1))
+            samples = np.repeat(voice_like(seconds, rate, seed), channels)  # packed: PyAV cannot make planar frames of 8 channels
+            frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout=layout)
             resampler = av.AudioResampler(stream.format.name, layout, rate, frame_size=stream.frame_size or None)
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
             frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
             for ready in [*resampler.resample(frame), *resampler.resample(None)]:
                 output.mux(stream.encode(ready))
@@ -150,6 +150,7 @@ def _contents(seed: int) -> list[tuple[str, str, bytes]]:
         ("wav_without_channels", "wav", riff(pcm, channels=0)),
         ("eight_bit", "wav", wav(sound, 8_000, "PCM_U8")),
         ("surround_7_1", "wav", wav(np.stack([sound] * 8, axis=1), 48_000)),
+        ("surround_7_1", "aac", encode("adts", "aac", layout="7.1", seed=seed)),
         ("rate_192_khz", "wav", wav(sound, 192_000)),
         ("silence", "wav", wav(np.zeros(16_000 + dice.randrange(16_000), np.float32))),
         ("float_nan_and_inf", "wav", wav(nan, subtype="FLOAT")),

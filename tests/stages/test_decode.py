@@ -122,6 +122,19 @@ def test_surround_is_mixed_by_the_place_of_each_channel(tmp_path: Path, channel:
     assert np.abs(samples_of(tmp_path, row)).max() == pytest.approx(0.5 * share, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("container", "codec", "layout"), [("adts", "aac", "7.1"), ("wv", "wavpack", "16 channels"), ("ogg", "libopus", "5.1")]
+)
+def test_planar_frames_of_many_channels_are_read_to_the_last_and_no_further(
+    tmp_path: Path, container: str, codec: str, layout: str
+) -> None:
+    row = decode_bytes(tmp_path, encode(container, codec, layout=layout))
+    sound = soxr.resample(voice_like(2.0, 48_000), 48_000, SAMPLE_RATE)
+    heard = samples_of(tmp_path, row)
+    assert row["source_channels"] == av.AudioLayout(layout).nb_channels
+    assert np.std(heard) == pytest.approx(np.std(sound), rel=0.1)
+
+
 def test_channels_without_a_place_count_the_same() -> None:
     assert mix_weights(["NONE"] * 3) == pytest.approx([1 / 3] * 3)
     assert mix_weights(["FC"]) == [1.0]

@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 import torch
@@ -12,7 +13,7 @@ from silero_vad import get_speech_timestamps, load_silero_vad
 from manifests.part import Counts, to_table
 from manifests.schema import ROW, Row, extend
 from manifests.store import Store
-from pipeline.contract import PartContext
+from pipeline.contract import PartContext, SilverError
 from pipeline.worker import apply
 from stages.audio import SAMPLE_RATE, audio_path, read_audio
 from stages.decode import Decode
@@ -177,28 +178,42 @@ def test_the_same_audio_gives_the_same_rows(tmp_path: Path, speech: tuple[np.nda
     assert segment(tmp_path / "a", speech[0]) == segment(tmp_path / "b", speech[0])
 
 
-def test_missing_and_broken_audio_drop_their_row_only(tmp_path: Path, speech: tuple[np.ndarray, list[tuple[float, float]]]) -> None:
-    store = Store(str(tmp_path / "root"))
-    context = PartContext(store)
-    source = tmp_path / "talk.flac"
-    soundfile.write(source, speech[0][: 40 * SAMPLE_RATE], SAMPLE_RATE)
-    decode = Decode(Decode.Params())
-    start = {"source_id": "0", "segment_id": None, "source_uri": "x", "media_uri": str(source)}
-    ((good,),) = decode.apply([start], context)
-    whole = store.read(good["audio_path"])
-    broken = {"gone": None, "empty": b"", "half": whole[: len(whole) // 2], "text": b"hello" * 100}
-    rows = [good]
-    for name, data in broken.items():
-        if data is not None:
-            store.write(f"audio/{name}.flac", data)
-        rows.append(good | {"source_id": name, "audio_path": f"audio/{name}.flac"})
+def test_rows_and_audio_of_decode_go_straight_in(tmp_path: Path, speech: tuple[np.ndarray, list[tuple[float, float]]]) -> None:
+    context = PartContext(Store(str(tmp_path / "root")))
+    soundfile.write(tmp_path / "talk.flac", speech[0][: 70 * SAMPLE_RATE], SAMPLE_RATE)
+    soundfile.write(tmp_path / "quiet.flac", np.zeros(SAMPLE_RATE), SAMPLE_RATE)
+    rows = [{"source_id": name, "segment_id": None, "media_uri": str(tmp_path / f"{name}.flac")} for name in ("talk", "quiet")]
+    decoded = [row for (row,) in Decode(Decode.Params()).apply(rows, context)]
     stage = Segment(Segment.Params())
     stage.setup(context)
-    table = to_table([{key: value for key, value in row.items() if key != "media_uri"} for row in rows], extend(ROW, Decode.adds))
-    after, counts = apply(stage, table, Counts.of(rows), context)
-    reasons = {row["source_id"]: row["drop_reason"] for row in after.to_pylist()}
-    assert reasons == {"0": None, "gone": "audio_missing", "empty": "audio_damaged", "half": "audio_damaged", "text": "audio_damaged"}
-    assert counts.rows == counts.live + 4
+    before = to_table(decoded, extend(ROW.append(pa.field("media_uri", pa.string())), Decode.adds))
+    after, counts = apply(stage, before, Counts.of(decoded), context)
+    children = after.to_pylist()
+    assert {(row["source_id"], row["drop_stage"], row["drop_reason"]) for row in children} == {
+        ("talk", None, None),
+        ("quiet", "segment", "no_speech"),
+    }
+    assert counts.live >= 3
+    assert all(child["recording_id"] == decoded[0]["recording_id"] and child["codec"] == "flac" for child in children[:-1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [(None, "is not there any more"), (b"", "cannot be read"), (b"hello" * 100, "cannot be read"), (b"half", "too early|cannot be read")],
+)
+def test_audio_that_the_corpus_lost_stops_the_part_and_says_what_to_do(tmp_path: Path, damage: bytes | None, message: str) -> None:
+    path = tmp_path / "audio" / "a.flac"
+    path.parent.mkdir()
+    soundfile.write(path, voice_like(60), SAMPLE_RATE)
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if damage == b"half" else damage)
+    context = PartContext(Store(str(tmp_path)))
+    stage = Segment(Segment.Params())
+    stage.setup(context)
+    with pytest.raises(SilverError, match=rf"audio/a\.flac ({message}).*remove it and the folder manifests/decode"):
+        stage.apply([{"segment_id": None, "recording_id": "a", "audio_path": "audio/a.flac", "start": 0.0, "end": 60.0}], context)
 
 
 def test_cut_takes_the_least_likely_point_in_the_second_half() -> None:

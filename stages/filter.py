@@ -57,7 +57,7 @@ class Filter(PartStage):
         """See `rules`."""
 
         rules: dict[str, str] = Field(
-            default={},
+            default=DEFAULT_RULES,
             validate_default=True,
             description="name: DuckDB expression over the row's columns that must be true; those given here are added to the default rules, "
             "replace them by name, or switch one off (null)",

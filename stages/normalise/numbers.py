@@ -93,7 +93,7 @@ class _Reader:
         other = "." if self.mark == "," else ","
         # Not inside a longer chain of figures: dates, addresses and versions are read figure by figure.
         decimals = rf"[{self.mark}{other}][0-9]+" if self.mark == "," else r"\.[0-9]+"
-        self.number = rf"(?<![0-9.,])(?:{_GROUPS[self.mark]}|[0-9]+)(?:{decimals})?(?![.,]?[0-9])"
+        self.number = rf"(?<![0-9]|[0-9][.,])(?:{_GROUPS[self.mark]}|[0-9]+)(?:{decimals})?(?![.,]?[0-9])"
 
     def read(self, text: str) -> str:
         text = text.translate({0x66B: self.mark, 0x66C: "." if self.mark == "," else ","})
@@ -105,12 +105,14 @@ class _Reader:
         text = self._sub(rf"{number}\s?%" + (rf"|%\s?{number}" if self.words.percent_first else ""), self._percent, text)
         if self.base in ORDINALS:
             ending = rf"(?P<ending>{ORDINALS[self.base]})(?![\p{{L}}\p{{N}}])"
-            text = self._sub(rf"(?<![0-9.,])(?P<number>[0-9]{{1,6}}){ending}", self._ordinal, text)
+            text = self._sub(rf"(?<![0-9]|[0-9][.,])(?P<number>[0-9]{{1,6}}){ending}", self._ordinal, text)
         if self.base in YEARS:
             century = "1[1-9]|20" if self.base == "en" else "1[1-9]"
-            text = self._sub(rf"(?<![0-9.,\p{{L}}])(?P<number>(?:{century})[0-9][0-9])(?![0-9\p{{L}}]|[.,:][0-9])", self._year, text)
+            text = self._sub(
+                rf"(?<![0-9\p{{L}}]|[0-9][.,])(?P<number>(?:{century})[0-9][0-9])(?![0-9\p{{L}}]|[.,:][0-9])", self._year, text
+            )
         if self.base == "en":
-            text = self._sub(r"(?<![0-9.,\p{L}])(?P<number>(?:1[0-9]|20)?[0-9]0)'?s(?!\p{L})", self._decade, text)
+            text = self._sub(r"(?<![0-9\p{L}]|[0-9][.,])(?P<number>(?:1[0-9]|20)?[0-9]0)'?s(?!\p{L})", self._decade, text)
         text = self._sub(number, lambda match: self._number(match["number"]), text)
         return self._sub(r"(?P<number>[0-9]+)", lambda match: self._whole(match["number"]), text)
 
@@ -189,7 +191,7 @@ class _Reader:
                 pass
             else:
                 main, _, small = str(words).replace("-", " ").partition("|")
-                return " ".join(f"{main} {small if cents else ''}".split())
+                return " ".join(f"{main.strip().removesuffix(' sterling')} {small if cents else ''}".split())
         return self.gap.join([number, *([self._whole(str(cents))] if cents else [])])
 
     def _unit(self, currency: str) -> str:

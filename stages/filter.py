@@ -23,9 +23,13 @@ from manifests.part import to_table
 from manifests.schema import Row
 from pipeline.contract import PartContext, PartStage, SilverError, StageParams, drop
 
+_CODE = "regexp_extract(lower(language), '^[a-z]+')"
+_SAME = "('nb', 'no'), ('nn', 'no'), ('fil', 'tl'), ('jv', 'jw'), ('cmn', 'zh'), ('zh', 'yue'), ('iw', 'he'), ('in', 'id')"
+"""Expected codes that Whisper calls otherwise."""
+
 DEFAULT_RULES = {
     "duration": "duration BETWEEN 1 AND 30",
-    "audio_language": "language IS NULL OR audio_language = lower(split_part(language, '-', 1))",
+    "audio_language": f"language IS NULL OR audio_language = {_CODE} OR ({_CODE}, audio_language) IN ({_SAME})",
     "audio_language_probability": "audio_language_probability >= 0.7",
     "text_language": "text_language_expected IS NULL OR length(text) < 30 OR text_language_expected >= 0.3",
     "charset": "charset IS NULL OR charset >= 0.8",

@@ -78,6 +78,7 @@ def labels(*texts: str) -> dict[str, Any]:
     return {"text_raw": texts[0], "labels": [{"labeller": f"l{n}", "text": text} for n, text in enumerate(texts)]}
 
 
+NORWEGIAN = {"text_raw": "Jeg vet ikke hvorfor hun ikke kom på skolen i går."}
 RUSSIAN = {"language": "ru", "audio_language": "ru"}
 
 
@@ -87,6 +88,11 @@ RUSSIAN = {"language": "ru", "audio_language": "ru"}
         ("duration", {"text_raw": "Hello there.", "duration": 0.8}, {"text_raw": "Hello there.", "duration": 1.1}),
         ("duration", {"duration": 31.0}, {"duration": 30.0}),
         ("audio_language", {"audio_language": "nl"}, {"language": "en-US"}),
+        (
+            "audio_language",
+            {"audio_language": "da", "language": "nb-NO", **NORWEGIAN},
+            {"audio_language": "no", "language": "nb-NO", **NORWEGIAN},
+        ),
         ("audio_language", {"audio_language": None}, {"language": None, "audio_language": "nl"}),
         ("audio_language_probability", {"audio_language_probability": 0.69}, {"audio_language_probability": 0.7}),
         ("audio_language_probability", {"audio_language_probability": None}, {}),

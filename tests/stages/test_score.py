@@ -144,6 +144,9 @@ def test_the_language_of_a_text_and_how_likely_the_expected_one_is() -> None:
     assert judge("de trein naar amsterdam vertrekt over tien minuten", "en").expected < 0.1  # type: ignore[operator]
     assert judge("de trein naar amsterdam", None).expected is None
     assert judge("de trein naar amsterdam", "xx").expected is None
+    # Written Norwegian and Danish are nearly one to it: neither is thrown away for the other.
+    assert judge("jeg vet ikke hvorfor hun ikke kom på skolen i går", "nb-NO").expected > 0.9  # type: ignore[operator]
+    assert judge("jag vet inte varför hon inte kom till skolan igår", "nb-NO").expected < 0.1  # type: ignore[operator]
     assert judge("", "nl") == (None, None, None)
     # The package reads 80 characters unless it is told otherwise.
     mixed = "the quick brown fox jumps over the lazy dog and runs away from the old farmer " + "de trein naar amsterdam vertrekt zo " * 12

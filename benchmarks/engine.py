@@ -42,10 +42,16 @@ def main() -> None:
         ]  # fmt: skip
         first = timed(command)
         again = timed(command)
-        events = [json.loads(line) for line in sorted(root.glob("runs/*/events.jsonl"))[0].read_text().splitlines()]
-        carried = [event["took"] for event in events if event["event"] == "part" and event["stage"] in ("transcribe", "align", "resegment", "normalise", "score")]
+        events = [json.loads(line) for line in min(root.glob("runs/*/events.jsonl")).read_text().splitlines()]
+        carried = [
+            event["took"]
+            for event in events
+            if event["event"] == "part" and event["stage"] in ("transcribe", "align", "resegment", "normalise", "score")
+        ]
         print(f"first run over {arguments.parts} parts: {first:.1f} s")
-        print(f"engine, a part and stage: {1000 * np.mean(carried):.2f} ms mean, {1000 * np.percentile(carried, 99):.2f} ms at the 99th percentile")
+        print(
+            f"engine, a part and stage: {1000 * np.mean(carried):.2f} ms mean, {1000 * np.percentile(carried, 99):.2f} ms at the 99th percentile"
+        )
         print(f"limit (read and write the same bytes, fsync): {1000 * limit(root):.2f} ms")
         print(f"ratio to the limit: {np.mean(carried) / limit(root):.2f}")
         print(f"nothing to do over {arguments.parts} parts, command start included: {again:.2f} s")

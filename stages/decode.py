@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -59,9 +61,12 @@ class Decode(PartStage):
             closing(Media(handle, row["media_uri"])) as media,
             context.store.staged(lambda: _new_path(context.store, recording)) as temporary,
         ):
-            recording.write(
-                media, temporary, max_samples=round(self.params.max_hours * 3600 * SAMPLE_RATE), max_hours=self.params.max_hours
-            )
+            try:
+                recording.write(
+                    media, temporary, max_samples=round(self.params.max_hours * 3600 * SAMPLE_RATE), max_hours=self.params.max_hours
+                )
+            except soundfile.LibsndfileError as error:
+                raise _disk_error(temporary) from error
             if not recording.samples:
                 raise ItemError("damaged", f"no sound could be decoded; {media.note or 'it holds none'}")
             if recording.duration < self.params.min_seconds:
@@ -118,3 +123,10 @@ class _Recording:
                 self._hash.update(pcm.data)
                 flac.write(pcm)
                 self.meter.add(block)
+
+
+def _disk_error(path: Path) -> OSError:
+    """What libsndfile calls a "System error" and no more: a full disk, or one that fails."""
+    disk = os.statvfs(path.parent)
+    code = errno.ENOSPC if disk.f_bavail * disk.f_frsize < 2**20 else errno.EIO
+    return OSError(code, os.strerror(code), str(path))

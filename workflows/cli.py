@@ -228,9 +228,8 @@ def verify(
     how: FormatOption = Format.TABLE,
 ) -> None:
     """Read a release back: every shard, hash, sample and count."""
-    from manifests.verify import verify_release
-
     from manifests.store import Store
+    from manifests.verify import verify_release
 
     root, _, version = release.rstrip("/").rpartition("/")
     if not version or not root.endswith("releases"):

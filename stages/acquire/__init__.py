@@ -60,7 +60,10 @@ class Acquire(CorpusStage):
         urls_file: str | None = operational(None, "a text file with one such address a line; # starts a comment line")
         feeds: tuple[str, ...] = operational((), "addresses of podcast feeds (RSS, Atom)")
         ytdlp: tuple[str, ...] = operational((), "whatever yt-dlp reads: a channel, playlist, video or page")
-        language: str | None = Field(None, description="expected language (BCP 47) of every source; without it, what the source says of itself (hosts of podcasts say en-us by default)")
+        language: str | None = Field(
+            None,
+            description="expected language (BCP 47) of every source; without it, what the source says of itself (hosts of podcasts say en-us by default)",
+        )
         licence: str | None = Field(None, description="licence of sources that do not say theirs")
         channel: str | None = Field(None, description="channel of sources that do not say theirs; else the folder they lie in")
         limit: int | None = operational(None, "new sources to acquire at most in one run", ge=0)

@@ -66,8 +66,14 @@ def test_hostile_feeds_and_servers_beside_a_good_one(tmp_path: Path, speech_fold
         flac = web.file("/good.flac", good, "audio/flac")
         feeds = [
             web.file("/good.xml", feed("good", flac), "text/xml"),
-            web.file("/long.xml", feed("x" * 10_000_000, web.file("/second.flac", (speech_folder / "show-1.flac").read_bytes())), "text/xml"),
-            web.file("/bomb.xml", feed("&i;&secret;", web.file("/third.flac", (speech_folder / "show-2.flac").read_bytes()), entities), "text/xml"),
+            web.file(
+                "/long.xml", feed("x" * 10_000_000, web.file("/second.flac", (speech_folder / "show-1.flac").read_bytes())), "text/xml"
+            ),
+            web.file(
+                "/bomb.xml",
+                feed("&i;&secret;", web.file("/third.flac", (speech_folder / "show-2.flac").read_bytes()), entities),
+                "text/xml",
+            ),
             web.file("/html.xml", b"<html><body>not a feed</body></html>", "text/html"),
             web.hang("/hangs.xml"),
             web.file("/cut.xml", feed("cut", web.cut_off("/cut.flac", good, 3000)), "text/xml"),

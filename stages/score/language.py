@@ -38,7 +38,8 @@ class TextLanguage:
     def __init__(self) -> None:
         # Unset, it reads the first 80 characters only.
         self.detector = LangDetector(LangDetectConfig(normalize_input=False, max_input_length=None, model="lite"))
-        self.known = {guess["lang"] for guess in self.detector.detect("a", k=ALL)}
+        # A threshold of 0 leaves out what is below 1e-5; what is left out of a known language is 0.
+        self.known = {guess["lang"] for guess in self.detector.detect("a", k=ALL, threshold=-1e-5)}
 
     def __call__(self, text: str, language: str | None) -> Written:
         """Judge a normalised text; nothing is said of an empty one."""

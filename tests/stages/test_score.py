@@ -50,6 +50,7 @@ def test_every_shipped_phrase_is_found_as_labellers_write_it() -> None:
         "Thank you for watching!",
         "Thanks for watching. Bye-bye.",
         "Thank you. Thank you for watching.",
+        "Thank you for watching. I'll see you in the next one. Bye!",
         "Untertitel im Auftrag des ZDF für funk, 2018",
         "Υπότιτλοι AUTHORWAVE Υπότιτλοι AUTHORWAVE",
         "ご視聴ありがとうございました。",
@@ -102,6 +103,11 @@ def test_a_long_hostile_text_is_judged_at_once() -> None:
         ("谢谢谢谢谢谢谢谢", 7 / 8),
         ("ครับครับครับครับ", 0.75),
         ("bye bye", 0.0),
+        ("no no no", 0.0),
+        ("thank you thank you thank you", 0.0),
+        ("哈哈哈哈", 0.0),
+        ("we will we will we will rock you", 0.0),
+        ("i don't know what to do " * 3, 2 / 3),
         ("rechtsschutzversicherungsgesellschaften", 0.0),
         ("", None),
     ],
@@ -144,6 +150,7 @@ def test_the_language_of_a_text_and_how_likely_the_expected_one_is() -> None:
     assert judge("de trein naar amsterdam vertrekt over tien minuten", "en").expected < 0.1  # type: ignore[operator]
     assert judge("de trein naar amsterdam", None).expected is None
     assert judge("de trein naar amsterdam", "xx").expected is None
+    assert judge("de trein naar amsterdam", "yue").expected < 0.01  # type: ignore[operator]
     # Written Norwegian and Danish are nearly one to it: neither is thrown away for the other.
     assert judge("jeg vet ikke hvorfor hun ikke kom på skolen i går", "nb-NO").expected > 0.9  # type: ignore[operator]
     assert judge("jag vet inte varför hon inte kom till skolan igår", "nb-NO").expected < 0.1  # type: ignore[operator]
@@ -195,9 +202,23 @@ def test_noise_that_was_added_to_real_speech_is_found_in_order(language: str) ->
     assert [level - value for level, value in zip((5, 10, 15, 20, 25), found[1:], strict=True)] == pytest.approx([3] * 5, abs=6)  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("language", ["en", "es", "fr"])
+def test_noise_reads_the_same_quietly_with_an_offset_and_between_muted_stretches(language: str) -> None:
+    speech, _ = long_speech(language, 10)
+    noisy = speech + np.random.default_rng(0).standard_normal(len(speech)) * np.sqrt((speech**2).mean()) * 10 ** (-15 / 20)
+    for samples in (speech, noisy):
+        read, quiet, offset, silence = (
+            snr((np.round(np.clip(changed, -1, 1) * 32767) / 32768).astype(np.float32))
+            for changed in (samples, samples * 0.1, samples + 0.02, np.concatenate([samples, np.zeros(5 * 16_000)]))
+        )
+        assert (quiet, offset, silence) == pytest.approx((read,) * 3, abs=1.5)
+
+
 def test_silence_has_no_noise_ratio() -> None:
     assert snr(np.zeros(16_000, np.float32)) is None
+    assert snr(np.full(16_000, 0.1, np.float32)) is None
     assert snr(np.zeros(0, np.float32)) is None
+    assert snr(np.full(100, 0.5, np.float32)) is None
 
 
 def test_score_adds_its_columns_to_real_rows(tmp_path: Path) -> None:

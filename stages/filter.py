@@ -253,7 +253,7 @@ def _verdicts(rules: Mapping[str, str], table: pa.Table, threads: int) -> dict[s
 
 def _detail(name: str, rule: str, used: Iterable[str], row: Row) -> str:
     values = ", ".join(f"{column}={_shown(row.get(column))}" for column in used)
-    return f"{name}: {_short(' '.join(rule.split()), 60)} ({values})"  # a row that breaks many rules must find room for all values
+    return f"{name}: {_short(' '.join(rule.split()), 50)} ({values})"  # a row that breaks many rules must find room for all values
 
 
 def _short(text: str, limit: int) -> str:

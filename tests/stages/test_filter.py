@@ -122,7 +122,7 @@ def test_each_default_rule_drops_what_must_go_and_keeps_what_only_looks_like_it(
 ) -> None:
     bad, good = filtered([scored(context, goes), scored(context, stays)])
     assert bad["drop_reason"] == rule
-    assert bad["drop_detail"].startswith(f"{rule}: {DEFAULT_RULES[rule][:59]}")
+    assert bad["drop_detail"].startswith(f"{rule}: {DEFAULT_RULES[rule][:49]}")
     assert good["drop_reason"] is None, good["drop_detail"]
 
 

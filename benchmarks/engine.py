@@ -38,7 +38,7 @@ def main() -> None:
             soundfile.write(audio / f"{number:05d}.wav", samples, 16000)
         command = [
             sys.executable, "-m", "workflows.cli", "--executor", "inline", "run", "configs/folder.yaml", f"root={root}", "language=en",
-            f"acquire.path={audio}", "part_minutes=0.001", f"transcribe.model={arguments.model}", "--quiet",
+            f"acquire.path={audio}", "part_minutes=0.001", f"transcribe.model={arguments.model}", "--quiet", "--to", "filter",
         ]  # fmt: skip
         first = timed(command)
         again = timed(command)

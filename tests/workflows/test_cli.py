@@ -75,11 +75,11 @@ def test_a_moved_threshold_runs_filter_and_pack_only_and_plan_says_why(
 ) -> None:
     root = tmp_path / "root"
     shutil.copytree(built, root)
-    arguments = build_arguments(root, speech_folder, base_model, "filter.rules.duration=duration between 1 and 5", "pack.version=v2")
+    arguments = build_arguments(root, speech_folder, base_model, "filter.rules.duration=duration between 1 and 9", "pack.version=v2")
     plan = {row["stage"]: row for row in answer("plan", *arguments)}
     assert {stage for stage, row in plan.items() if row["state"] != "up to date"} == {"filter", "pack"}
     assert "filter.rules.duration: " in plan["filter"]["why"]
-    assert "duration between 1 and 5" in plan["filter"]["why"]
+    assert "duration between 1 and 9" in plan["filter"]["why"]
     done = silver("run", *arguments)
     assert done.returncode == 0, done.stderr
     made = done.stdout.splitlines()[-2 if "note:" in done.stdout else -1]

@@ -26,6 +26,9 @@ from pipeline.worker import Chain, Failed, Made, RowStage, Step, from_wire, to_w
 
 T = TypeVar("T")
 R = TypeVar("R")
+CARRIED = ("SILVER_MODELS", "HF_HUB_OFFLINE")
+JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Set by Ray in the entrypoint of a submitted job."""
 Outcome = tuple[list[Made], Failed | None]
 Report = Callable[[Made], None]
 
@@ -93,7 +96,10 @@ class RayExecutor(Executor):
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
         try:
             if address:
-                ray.init(address=address, **quiet)
+                # Workers of a cluster that runs already look for models where this process does. A job brings its own environment.
+                carried = {name: os.environ[name] for name in CARRIED if name in os.environ}
+                environment = {"env_vars": carried} if carried and JOB not in os.environ else None
+                ray.init(address=address, runtime_env=environment, **quiet)
             else:
                 ray.init(address="local", include_dashboard=False, **quiet)
                 self._mine = True

@@ -66,6 +66,8 @@ class RootLock:
     def _refresh(self) -> None:
         while not self._stop.wait(REFRESH):
             try:
+                if self._holder().get("token") != self._me["token"]:
+                    return  # this process slept past the expiry and another took over: never take it back
                 self._store.write(LOCK, self._content())
             except OSError:
                 continue  # disk full, network gone: the work itself will say so; the lock lives until it expires

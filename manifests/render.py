@@ -18,6 +18,10 @@ PIPE_WIDTH = 160
 """Characters of a table that does not go to a terminal."""
 
 
+LONGEST_CELL = 600
+"""Characters of one cell of a table for people."""
+
+
 class Format(StrEnum):
     """What `--format` takes."""
 
@@ -45,7 +49,7 @@ def render(rows: Sequence[dict[str, Any]], how: Format, columns: Sequence[str] |
             Text(name), justify="right" if name in numeric else "left", overflow="fold", no_wrap=name in numeric or name.endswith("_id")
         )
     for row in rows:
-        table.add_row(*(Text(printable(_cell(row.get(name)))) for name in names))
+        table.add_row(*(Text(printable(_shortened(_cell(_rounded(row.get(name)))))) for name in names))
     console = Console()
     Console(width=None if console.is_terminal or "COLUMNS" in os.environ else PIPE_WIDTH).print(table)
 
@@ -57,6 +61,19 @@ def printable(text: str) -> str:
     'a\\x1b[31mb\\nc'
     """
     return "".join(character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)
+
+
+def _rounded(value: Any) -> Any:
+    """Nested values with three decimals, for people."""
+    if isinstance(value, dict):
+        return {key: round(item, 3) if isinstance(item, float) else _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [round(item, 3) if isinstance(item, float) else _rounded(item) for item in value]
+    return value
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}... ({len(text) - LONGEST_CELL} more characters; --format json shows all)"
 
 
 def _cell(value: Any) -> str:

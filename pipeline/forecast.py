@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from manifests.corpus import total
 from manifests.part import PartRef
 from manifests.store import Store
 from pipeline.contract import CorpusStage
@@ -20,23 +19,23 @@ def forecast(nodes: Sequence[Node], store: Store) -> list[dict[str, Any]]:
     known = rates(store)
     table = []
     inputs: list[PartRef | None] = []
+    seconds: list[float] = []  # of audio that go into each part's next stage; what is not made yet counts as long as what it is made of
     for position, node in enumerate(nodes):
         made = _made(node, inputs, first=position == 0)
-        left = [given for given, part in zip(inputs, made, strict=False) if part is None] if position else []
+        left = [length for length, part in zip(seconds, made, strict=False) if part is None]
         finished = bool(node.manifest.success) and not left
-        seconds = sum(given.counts.seconds for given in left if given) + _unknown(left, inputs)
         rate = known.get(node.name)
-        note = upgraded(node)
         table.append(
             {
                 "stage": node.name,
                 "state": "up to date" if finished else "stale" if node.older else "new",
-                "why": _why(node, position, finished=finished, left=len(left), note=note),
+                "why": _why(node, position, finished=finished, left=len(left), note=upgraded(node)),
                 "parts": f"{sum(part is not None for part in made)}/{max(len(inputs), len(made))}",
-                "hours_left": round(seconds / 3600, 3) if left else 0.0,
-                "time_left": "" if not left else duration(seconds * rate) if rate is not None else "no rate yet",
+                "hours_left": round(sum(left) / 3600, 3),
+                "time_left": "" if not left else duration(sum(left) * rate) if rate is not None else "no rate yet",
             }
         )
+        seconds = [part.counts.seconds if part else before for part, before in zip(made, seconds or [0.0] * len(made), strict=True)]
         inputs = made
     return table
 
@@ -51,13 +50,6 @@ def _made(node: Node, inputs: Sequence[PartRef | None], *, first: bool) -> list[
         same = len(known) == len(inputs) and node.manifest.success.get("inputs") == inputs_digest(known)
         return list(node.manifest.listed) if same else [None] * len(inputs)
     return [None if ref is None else node.existing.get(part_key(node.own, ref.digest)) for ref in inputs]
-
-
-def _unknown(left: Sequence[PartRef | None], inputs: Sequence[PartRef | None]) -> float:
-    """Seconds in parts that are not made yet, taken as long as the ones that are."""
-    known = [ref for ref in inputs if ref is not None]
-    each = total(known).seconds / len(known) if known else 0.0
-    return each * sum(1 for ref in left if ref is None)
 
 
 def _why(node: Node, position: int, *, finished: bool, left: int, note: str) -> str:

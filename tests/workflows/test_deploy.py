@@ -40,7 +40,7 @@ def test_its_entrypoint_is_a_recipe_that_ships_with_valid_overrides(job: Any) ->
     python, flag, module, recipe, *overrides = shlex.split(job["spec"]["entrypoint"])
     assert (python, flag, module) == ("python", "-m", "workflows.build")
     loaded = load(recipe, overrides, stages.find, stages.STAGES)
-    assert loaded.stages[0].stage.params.feeds == ["https://example.org/feed.xml"]
+    assert list(loaded.stages[0].stage.params.feeds) == ["https://example.org/feed.xml"]
 
 
 def test_the_runtime_environment_is_one_that_ray_takes(job: Any) -> None:

@@ -69,8 +69,9 @@ def limit(root: Path) -> float:
     began = time.monotonic()
     for part in parts:
         sink = io.BytesIO()
-        pq.write_table(pq.read_table(part), sink, compression="zstd")
-        with (root / "limit.parquet").open("wb") as handle:
+        with part.open("rb") as handle:
+            pq.write_table(pq.read_table(handle), sink, compression="zstd")
+        with (root / f"limit-{part.name}").open("wb") as handle:
             handle.write(sink.getvalue())
             handle.flush()
             os.fsync(handle.fileno())

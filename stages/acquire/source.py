@@ -81,7 +81,10 @@ VIDEO = frozenset(
 _LONGEST = 500  # characters of a title, a channel or a licence
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _UNCOMPRESSED = {".wav": 32_000, ".wave": 32_000, ".au": 16_000, ".aif": 176_400, ".aiff": 176_400, ".g722": 8_000}
-_COMPRESSED, _WITH_PICTURES = 16_000, 100_000  # bytes a second: 128 kbit/s, 800 kbit/s
+_COMPRESSED, _WITH_PICTURES = (
+    8_000,
+    100_000,
+)  # bytes a second: 64 kbit/s (speech; taken for less than it is, it makes parts too long), 800 kbit/s
 
 
 @dataclass(frozen=True, kw_only=True)

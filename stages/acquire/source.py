@@ -80,11 +80,9 @@ VIDEO = frozenset(
 
 _LONGEST = 500  # characters of a title, a channel or a licence
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
-_UNCOMPRESSED = {".wav": 32_000, ".wave": 32_000, ".au": 16_000, ".aif": 176_400, ".aiff": 176_400, ".g722": 8_000}
-_COMPRESSED, _WITH_PICTURES = (
-    8_000,
-    100_000,
-)  # bytes a second: 64 kbit/s (speech; taken for less than it is, it makes parts too long), 800 kbit/s
+_LOSSLESS = {".flac": 16_000, ".wav": 32_000, ".wave": 32_000, ".au": 16_000, ".aif": 176_400, ".aiff": 176_400, ".g722": 8_000}
+_COMPRESSED, _WITH_PICTURES = 8_000, 100_000
+"""Bytes a second: 64 kbit/s, as speech is often compressed (a guess of 128 made parts twice as long as asked), and 800 kbit/s."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,5 +170,5 @@ def download_path(url: str, suffix: str) -> str:
 
 def estimated_seconds(suffix: str, size: int) -> float:
     """How long a file of `size` bytes may be, by its extension. At least a second, so that a part is never endless."""
-    rate = _WITH_PICTURES if suffix in VIDEO else _UNCOMPRESSED.get(suffix, _COMPRESSED)
+    rate = _WITH_PICTURES if suffix in VIDEO else _LOSSLESS.get(suffix, _COMPRESSED)
     return max(1.0, size / rate)

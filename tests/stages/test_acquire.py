@@ -31,7 +31,7 @@ def audio(tmp_path: Path) -> Path:
     folder = tmp_path / "audio"
     folder.mkdir()
     for index in range(6):
-        (folder / f"{index}.mp3").write_bytes(bytes(1_600_000))
+        (folder / f"{index}.mp3").write_bytes(bytes(800_000))
     return folder
 
 
@@ -59,7 +59,7 @@ def test_the_second_run_keeps_the_parts_and_adds_new_ones_behind(tmp_path: Path,
 
 
 def test_the_same_sources_give_the_same_parts_whatever_the_threads(tmp_path: Path, web: WebServer) -> None:
-    urls = [web.file(f"/{n}.mp3", bytes(100_000 * (n + 1))) for n in range(12)]
+    urls = [web.file(f"/{n}.mp3", bytes(50_000 * (n + 1))) for n in range(12)]
     keys = []
     for workers in (1, 7):
         folder = tmp_path / str(workers)
@@ -73,10 +73,10 @@ def test_the_same_sources_give_the_same_parts_whatever_the_threads(tmp_path: Pat
 
 def test_a_changed_file_takes_the_place_of_the_old(tmp_path: Path, audio: Path) -> None:
     for index in range(6):
-        touch(audio / f"{index}.mp3", bytes(1_600_000))
+        touch(audio / f"{index}.mp3", bytes(800_000))
     corpus = Acquired(tmp_path, part_minutes=5, path=str(audio))
     first, old = corpus.parts, {row["title"]: row["source_id"] for row in corpus.rows}
-    touch(audio / "4.mp3", bytes(1_700_000))
+    touch(audio / "4.mp3", bytes(850_000))
     corpus.again()
     assert corpus.parts[0] == first[0]  # not touched
     changed = [row for row in corpus.rows if row["title"] == "4"]
@@ -88,7 +88,7 @@ def test_a_changed_file_takes_the_place_of_the_old(tmp_path: Path, audio: Path) 
     corpus.again()
     assert corpus.parts == after
 
-    touch(audio / "4.mp3", bytes(1_600_000))  # the old version comes back
+    touch(audio / "4.mp3", bytes(800_000))  # the old version comes back
     corpus.again()
     assert [(row["source_id"], row["drop_reason"]) for row in corpus.rows if row["title"] == "4"] == [
         (old["4"], None), (changed[1]["source_id"], "superseded"),
@@ -153,7 +153,7 @@ def test_a_limit_counts_what_succeeds_so_that_every_run_gets_on(tmp_path: Path, 
 
 
 def test_an_interrupted_crawl_keeps_what_is_committed_and_ends_at_once(tmp_path: Path, web: WebServer) -> None:
-    urls = [web.file(f"/{n}.mp3", bytes(1_600_000)) for n in range(4)] + [web.hang("/hang.mp3")]
+    urls = [web.file(f"/{n}.mp3", bytes(800_000)) for n in range(4)] + [web.hang("/hang.mp3")]
     store = Store(str(tmp_path / "corpus"))
     context = CorpusContext(store=store, previous=[], part_seconds=200, fingerprint="f", recipe={}, map=map)
     tables = Acquire(Acquire.Params(urls=tuple(urls), delay=0, retries=0, timeout=60, workers=2)).run([], context)
@@ -167,7 +167,7 @@ def test_an_interrupted_crawl_keeps_what_is_committed_and_ends_at_once(tmp_path:
 
 
 def test_a_killed_crawl_is_resumed_source_by_source(tmp_path: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    urls = [web.file(f"/{n}.mp3", bytes(1_600_000 + n)) for n in range(6)]
+    urls = [web.file(f"/{n}.mp3", bytes(800_000 + n)) for n in range(6)]
     original = Acquire.run
 
     def killed(self: Acquire, parts: Any, context: CorpusContext) -> Any:

@@ -73,7 +73,11 @@ def _rounded(value: Any) -> Any:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}... ({len(text) - LONGEST_CELL} more characters; --format json shows all)"
+    return (
+        text
+        if len(text) <= LONGEST_CELL
+        else f"{text[:LONGEST_CELL]}... ({len(text) - LONGEST_CELL} more characters; --format json shows all)"
+    )
 
 
 def _cell(value: Any) -> str:

@@ -137,7 +137,8 @@ class RayExecutor(Executor):
                 _Worker,
                 fn_constructor_args=(store, group.steps, group.first, mailbox, math.ceil(resources.num_cpus or 1)),
                 batch_size=1,
-                compute=ray.data.ActorPoolStrategy(size=workers),
+                # One part at a time: a queue before one actor would leave the others idle, and parts are minutes long.
+                compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
                 num_cpus=resources.num_cpus,
                 num_gpus=resources.num_gpus,
             )

@@ -13,8 +13,27 @@ import pyarrow as pa
 
 Row = dict[str, Any]
 
-WORDS = pa.list_(pa.struct([("word", pa.string()), ("start", pa.float64()), ("end", pa.float64()), ("score", pa.float32())]))
-"""One entry a word, in order: written form, times in seconds in the recording, mean frame probability in 0..1 (or null)."""
+CHARACTERS = pa.list_(pa.struct([("character", pa.string()), ("start", pa.float64()), ("end", pa.float64()), ("score", pa.float32())]))
+"""One entry a character that the aligner spelled (`*` for a wildcard, its score null): times and score as in `WORDS`."""
+
+WORDS = pa.list_(
+    pa.struct(
+        [
+            ("word", pa.string()),
+            ("start", pa.float64()),
+            ("end", pa.float64()),
+            ("score", pa.float32()),
+            ("spelled", pa.string()),
+            ("heard", pa.string()),
+            ("characters", CHARACTERS),
+        ]
+    )
+)
+"""One entry a word, in order: written form, times in seconds in the recording, mean frame probability in 0..1 (or null).
+
+Of a CTC aligner also the characters that it looked for (`spelled`, `*` for what it cannot spell) and those that it would have written by
+itself around that time (`heard`: its greedy text, parted at the middle of the gaps between words, so that all of it is in some word), both
+without spaces; `characters` only if asked for."""
 
 LABELS = pa.list_(
     pa.struct(
@@ -24,10 +43,12 @@ LABELS = pa.list_(
             ("avg_logprob", pa.float32()),
             ("no_speech_prob", pa.float32()),
             ("compression_ratio", pa.float32()),
+            ("scores", pa.list_(pa.float32())),
         ]
     )
 )
-"""Every hypothesis that was kept, one entry a labeller."""
+"""Every hypothesis that was kept, one entry a labeller. `scores`: the labeller's probability of each word of its text
+(`stages.words.written_words`), or null."""
 
 IDENTITY = ("source_id", "recording_id", "segment_id")
 DROP = ("drop_stage", "drop_reason", "drop_detail")

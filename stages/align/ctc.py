@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import regex
 
 from pipeline.contract import ItemError, PartContext
 from stages.align import network
@@ -24,6 +23,7 @@ from stages.align.backend import Item, Word
 from stages.align.network import LogProbs
 from stages.audio import SAMPLE_RATE
 from stages.normalise.text import spoken
+from stages.words import written_words
 
 if TYPE_CHECKING:
     from stages.align import Align
@@ -45,24 +45,12 @@ Ints = npt.NDArray[np.int64]
 
 Search = Callable[[LogProbs, Ints, int], Ints]
 
-_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-_WORD = regex.compile(rf"[^\w\s]*{_UNSPACED}[\p{{M}}ー]*[^\w\s]*|(?:(?!{_UNSPACED})\S)+")
-
 _ISO_639_3 = {
     "ar": "ara", "be": "bel", "bg": "bul", "de": "deu", "el": "ell", "en": "eng", "fa": "fas", "he": "heb", "kk": "kaz", "ky": "kir",
     "lt": "lit", "lv": "lav", "mk": "mkd", "os": "oss", "ps": "pus", "ru": "rus", "sr": "srp", "tr": "tur", "ug": "uig", "uk": "ukr",
     "yi": "yid",
 }  # fmt: skip
 """Languages for which uroman has rules of their own, by the code that it knows them by."""
-
-
-def written_words(text: str) -> list[str]:
-    """The words of a text; in scripts without spaces each character is one. Punctuation stays with its word.
-
-    >>> written_words("Well, 42!"), written_words("你好,world。")
-    (['Well,', '42!'], ['你', '好,', 'world。'])
-    """
-    return [match.group() for match in _WORD.finditer(text)]
 
 
 def spell(word: str, language: str | None, vocabulary: Mapping[str, int]) -> list[int]:

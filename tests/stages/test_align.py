@@ -21,9 +21,10 @@ from manifests.schema import ROW, Row, extend
 from manifests.store import Store
 from pipeline.contract import ItemError, PartContext, SilverError
 from stages.align import Align, network
-from stages.align.ctc import WILDCARD, aligned_words, spell, written_words
+from stages.align.ctc import WILDCARD, aligned_words, spell
 from stages.align.ctc_forced_aligner import CtcForcedAligner
 from stages.align.torchaudio import Torchaudio
+from stages.words import written_words
 from tests import tiny_ctc
 
 BACKENDS = ["torchaudio", "ctc-forced-aligner", "whisperx"]

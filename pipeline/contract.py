@@ -99,7 +99,8 @@ def drop(row: Row, reason: str, detail: str = "") -> Row:
 class Stage(ABC):
     """What all stages share."""
 
-    name: ClassVar[str]
+    name: str
+    """Of the class: the kind of stage. An instance that a recipe calls otherwise (`second: {stage: transcribe}`) carries that name."""
     version: ClassVar[str]
     reads: ClassVar[tuple[str, ...]] = ()
     adds: ClassVar[pa.Schema] = pa.schema([])
@@ -130,18 +131,28 @@ class Stage(ABC):
         """Load models, once a worker, before its first part."""
 
 
-class _RowStage(Stage):
+class RowStage(Stage):
     """A stage that works on parts."""
 
     error_limit: ClassVar[float] = 0.2
     """Share of rows that may end in an ItemError before the part fails. 1.0 where the input is expected to be broken."""
+
+    surveys: bool = False
+    """True if `survey` must see the whole manifest before the first part: the stage then waits for all of it."""
+    surveyed: Any = None
+    """What `survey` found, on every worker."""
+
+    def survey(self, parts: Sequence[PartRef], store: Store) -> Any:
+        """A plain value that the stage must know of the whole manifest (a threshold that is met on average). Runs once, on the driver;
+        part of the key of every part, so that parts are made again when it changes.
+        """
 
     @abstractmethod
     def apply(self, rows: list[Row], context: PartContext) -> list[list[Row]]:
         """For each row, in order, the rows that take its place."""
 
 
-class PartStage(_RowStage):
+class PartStage(RowStage):
     """One row in, one row out. Override `process_row`, or `process` to work on the whole part at once (batches of a model)."""
 
     def process(self, rows: list[Row], context: PartContext) -> Iterable[Row]:
@@ -161,7 +172,7 @@ class PartStage(_RowStage):
         return [[row] for row in self.process(rows, context)]
 
 
-class ExpandingStage(_RowStage):
+class ExpandingStage(RowStage):
     """One row in, one or more rows out: its children, or itself dropped when there are none. Override `expand_row` or `expand`."""
 
     def expand(self, rows: list[Row], context: PartContext) -> Iterable[list[Row]]:
@@ -222,6 +233,20 @@ def is_live(row: Row) -> bool:
 
 
 __all__ = [
-    "DROP", "CorpusContext", "CorpusStage", "ExpandingStage", "ItemError", "PartContext", "PartStage", "Resources", "Row", "SilverError",
-    "Stage", "StageParams", "drop", "is_live", "operational",
+    "DROP",
+    "CorpusContext",
+    "CorpusStage",
+    "ExpandingStage",
+    "ItemError",
+    "PartContext",
+    "PartStage",
+    "Resources",
+    "Row",
+    "RowStage",
+    "SilverError",
+    "Stage",
+    "StageParams",
+    "drop",
+    "is_live",
+    "operational",
 ]  # fmt: skip

@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 
 from manifests.part import PartRef
 from manifests.store import Store
-from pipeline.contract import Resources, SilverError
+from pipeline.contract import Resources, RowStage, SilverError
 from pipeline.plan import Node, Todo
-from pipeline.worker import Chain, Failed, Made, RowStage, Step, from_wire, to_wire
+from pipeline.worker import Chain, Failed, Made, Step, from_wire, to_wire
 
 T = TypeVar("T")
 R = TypeVar("R")

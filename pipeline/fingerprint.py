@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+from manifests.part import PartRef
 from pipeline.contract import Stage
 
 
@@ -41,7 +42,7 @@ def semantic_parameters(stage: Stage) -> dict[str, Any]:
 def describe(stage: Stage, upstream: str | None, *, strict: bool = False) -> dict[str, Any]:
     """Everything a stage's fingerprint is made of. `strict` adds the versions of its packages."""
     made_of: dict[str, Any] = {
-        "stage": stage.name,
+        "stage": type(stage).name,
         "version": stage.version,
         "parameters": semantic_parameters(stage),
         "identity": dict(stage.identity()),
@@ -55,6 +56,11 @@ def describe(stage: Stage, upstream: str | None, *, strict: bool = False) -> dic
 def part_key(own: str, input_digest: str) -> str:
     """Key of the part that a stage makes from an input part."""
     return digest([own, input_digest])
+
+
+def inputs_digest(parts: Sequence[PartRef]) -> str:
+    """Digest of what a manifest was made from."""
+    return digest([ref.digest for ref in parts])
 
 
 def software(stage: Stage) -> Mapping[str, str]:

@@ -8,8 +8,8 @@ from typing import Any
 from manifests.part import PartRef
 from manifests.store import Store
 from pipeline.contract import CorpusStage
-from pipeline.fingerprint import part_key
-from pipeline.plan import Node, upgraded, why
+from pipeline.fingerprint import inputs_digest, part_key
+from pipeline.plan import Node, survey, upgraded, why
 from pipeline.progress import duration
 from pipeline.runlog import rates
 
@@ -44,11 +44,11 @@ def _made(node: Node, inputs: Sequence[PartRef | None], *, first: bool) -> list[
     if first:
         return list(node.manifest.parts())
     if isinstance(node.stage, CorpusStage):
-        from pipeline.run import inputs_digest
-
         known = [ref for ref in inputs if ref is not None]
         same = len(known) == len(inputs) and node.manifest.success.get("inputs") == inputs_digest(known)
         return list(node.manifest.listed) if same else [None] * len(inputs)
+    if all(ref is not None for ref in inputs):
+        node = survey(node, [ref for ref in inputs if ref is not None])
     return [None if ref is None else node.existing.get(part_key(node.own, ref.digest)) for ref in inputs]
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from manifests.corpus import Manifest
 from manifests.part import PartRef
 from manifests.store import Store
-from pipeline.contract import CorpusStage, SilverError, Stage
-from pipeline.fingerprint import describe, part_key, software
+from pipeline.contract import CorpusStage, RowStage, SilverError, Stage
+from pipeline.fingerprint import describe, digest, part_key, software
 from pipeline.recipe import Recipe, StageSpec
 
 
@@ -96,6 +96,27 @@ def select(nodes: Sequence[Node], only: str | None, first: str | None, last: str
     if start > end:
         raise SilverError(f"--from {first} comes after --to {last}")
     return range(start, end + 1)
+
+
+def blocks(nodes: Sequence[Node]) -> Iterator[list[Node]]:
+    """Consecutive stages that a part goes through without waiting for the others; a corpus stage is a block by itself."""
+    block: list[Node] = []
+    for node in nodes:
+        if block and (not isinstance(node.stage, RowStage) or node.stage.surveys or not isinstance(block[-1].stage, RowStage)):
+            yield block
+            block = []
+        block.append(node)
+    if block:
+        yield block
+
+
+def survey(node: Node, inputs: Sequence[PartRef]) -> Node:
+    """The node, knowing what its stage must know of the whole manifest before its first part."""
+    stage = node.stage
+    if not isinstance(stage, RowStage) or not stage.surveys:
+        return node
+    stage.surveyed = stage.survey(inputs, node.manifest.store)
+    return replace(node, made_of=node.made_of | {"own": digest([node.own, stage.surveyed])})
 
 
 def outstanding(block: Sequence[Node], inputs: Sequence[PartRef]) -> tuple[list[Todo], list[list[PartRef | None]]]:

@@ -1,6 +1,7 @@
 """A recipe: one YAML file that names the stages of a corpus, in order, with their parameters.
 
-The keys at the top are the fields of `Recipe`; every other key is a stage. Overrides (`filter.rules.duration=...`) reach any value
+The keys at the top are the fields of `Header`; every other key is a stage, or a further instance of one under a name of its own
+(`second: {stage: transcribe, model: small}`). Overrides (`filter.rules.duration=...`) reach any value
 by its dotted path; `${transcribe.model}` as a value repeats another. Every mistake is reported with its file and line and the nearest valid key.
 """
 
@@ -91,26 +92,39 @@ def load(source: str, overrides: Iterable[str], find: Callable[[str], type[Stage
     values = _references(values, values, (), lines, source)
     known = list(names)
     header_keys = list(Header.model_fields)
-    for key in values:
-        if key not in header_keys and key not in known:
-            raise RecipeError(f"{lines[(key,)]}: no stage or setting is called {key!r}{_nearest(key, header_keys + known)}")
+    kinds = {key: _kind(key, section) for key, section in values.items() if key not in header_keys}
+    for key, kind in kinds.items():
+        if kind not in known:
+            candidates = known if kind != key else header_keys + known
+            raise RecipeError(
+                f"{lines.get((key, 'stage'), lines[(key,)])}: no stage or setting is called {kind!r}{_nearest(kind, candidates)}"
+            )
+        if kind != key and not re.fullmatch(r"[a-z][a-z0-9_]*", key):
+            raise RecipeError(f"{lines[(key,)]}: {key!r} is not a name for a stage: small letters, digits and _, a letter first")
     header = _validate(Header, {key: value for key, value in values.items() if key in header_keys}, (), lines, source)
-    if not (names_here := [key for key in values if key in known]):
+    if not kinds:
         raise RecipeError(f"{source}: no stages; a recipe names them in order (see `silver stages`)")
     specs = []
-    for name in names_here:
+    for name, kind in kinds.items():
         section = values[name] if values[name] is not None else {}
         if not isinstance(section, dict):
             raise RecipeError(f"{lines[(name,)]}: {name} takes parameters (key: value), not {section!r}")
-        stage_class = find(name)
+        stage_class = find(kind)
         resources = _validate(Resources, section.get("resources") or {}, (name, "resources"), lines, source)
-        parameters = {key: value for key, value in section.items() if key != "resources"}
+        parameters = {key: value for key, value in section.items() if key not in ("resources", "stage")}
         for key in FROM_RECIPE:
             if key in stage_class.Params.model_fields and key not in parameters and getattr(header, key) is not None:
                 parameters[key] = getattr(header, key)
-        specs.append(StageSpec(stage_class(_validate(stage_class.Params, parameters, (name,), lines, source, ["resources"])), resources))
+        stage = stage_class(_validate(stage_class.Params, parameters, (name,), lines, source, ["resources", "stage"]))
+        stage.name = name
+        specs.append(StageSpec(stage, resources))
     _check_columns(specs, source)
     return Recipe(header, tuple(specs), source, values)
+
+
+def _kind(key: str, section: Any) -> str:
+    """The stage that a section is an instance of: as it says, or as it is called."""
+    return str(section["stage"]) if isinstance(section, dict) and "stage" in section else key
 
 
 def _check_columns(specs: list[StageSpec], source: str) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
@@ -19,9 +18,9 @@ from manifests.store import Store
 from pipeline import conservation
 from pipeline.contract import CorpusContext, CorpusStage, SilverError
 from pipeline.executors import Executor
-from pipeline.fingerprint import digest, part_key, software
+from pipeline.fingerprint import digest, inputs_digest, part_key, software
 from pipeline.lock import RootLock
-from pipeline.plan import Node, Todo, outstanding, resolve, select
+from pipeline.plan import Node, Todo, blocks, outstanding, resolve, select, survey
 from pipeline.progress import Progress
 from pipeline.recipe import Recipe
 from pipeline.runlog import RunLog
@@ -97,13 +96,9 @@ class _Job:
                 f"{nodes[0].name} needs {upstream.name}, which has not finished with these parameters; run with --from {upstream.name}"
             )
         inputs = upstream.manifest.listed if upstream else []
-        for is_corpus, group in groupby(nodes, lambda node: isinstance(node.stage, CorpusStage)):
-            block = list(group)
-            if is_corpus:
-                for node in block:
-                    inputs = self._corpus(node, inputs)
-            else:
-                inputs = self._parts(block, inputs)
+        for block in blocks(nodes):
+            first = survey(block[0], inputs)
+            inputs = self._corpus(first, inputs) if isinstance(first.stage, CorpusStage) else self._parts([first, *block[1:]], inputs)
         conservation.check(self.result.nodes[: self.result.nodes.index(nodes[-1]) + 1])
 
     def _begin(self, node: Node, parts: int) -> None:
@@ -271,11 +266,6 @@ class _Job:
             for name, s in self.progress.stages.items()
         }
         self.log.text("figures.json", json.dumps({"stages": stages}, indent=1))
-
-
-def inputs_digest(parts: Sequence[PartRef]) -> str:
-    """Digest of what a manifest was made from."""
-    return digest([ref.digest for ref in parts])
 
 
 def _sources(store: Store, ref: PartRef) -> list[str]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from manifests.part import Counts, PartRef, part_path, read_part, read_ref, to_table, write_part
 from manifests.schema import Row, extend
 from manifests.store import Store
-from pipeline.contract import ExpandingStage, PartContext, PartStage, SilverError
+from pipeline.contract import ExpandingStage, PartContext, RowStage, SilverError
 from pipeline.fingerprint import part_key
 
 RETRIES = 3
@@ -26,8 +26,6 @@ FINAL_ERRNO = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOEN
 """I/O errors that trying again does not mend."""
 MINIMUM_ERRORS = 5
 """A part must have this many item errors before their share can fail it: one bad segment of two says nothing of a model."""
-
-RowStage = PartStage | ExpandingStage
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from manifests.part import read_rows
 from manifests.store import Store
 from pipeline.contract import SilverError
 from pipeline.executors import InlineExecutor
+from pipeline.forecast import forecast
 from pipeline.plan import outstanding, resolve, why
 from pipeline.progress import Progress
 from pipeline.recipe import load
@@ -232,3 +233,39 @@ def test_why_names_what_changed(corner: Corner) -> None:
 def test_progress_speaks_plainly_without_a_terminal(corner: Corner) -> None:
     corner.run()
     assert "shout: 2/2 parts, 4 rows, 1 dropped" in corner.said.getvalue().replace("5 rows", "4 rows")
+
+
+def test_a_stage_runs_twice_under_two_names(corner: Corner) -> None:
+    corner.recipe.write_text(
+        RECIPE.format(root=corner.root, file=corner.file).replace("short:", "again: {stage: shout, mark: '?'}\nshort:")
+    )
+    corner.run()
+    assert [row["shouted"] for row in corner.rows("again") if row["segment_id"] and not row["drop_reason"]] == [
+        "ONE?",
+        "TWO?",
+        "THREE?",
+        "FOUR?",
+        "ELEPHANTS?",
+    ]
+    assert {row["drop_stage"] for row in corner.rows("again") if row["drop_reason"]} == {"letters", "shout"}
+    assert [line["stage"] for line in funnel(Corpus(str(corner.root))) if line["reason"] is None] == [
+        "lines",
+        "letters",
+        "shout",
+        "again",
+        "short",
+        "book",
+    ]
+    assert corner.run("again.mark=.").made == {"again": 2, "short": 2, "book": 2}, "the first instance is left alone"
+
+
+def test_a_stage_that_must_see_the_whole_manifest_sees_it_before_its_first_part(corner: Corner) -> None:
+    corner.recipe.write_text(RECIPE.format(root=corner.root, file=corner.file).replace("short: {limit: 6}", "longest:"))
+    corner.run()
+    live = [row["shouted"] for row in corner.rows("longest") if not row["drop_reason"]]
+    assert live == ["ELEPHANTS!"]
+    assert corner.run().made == {}
+    assert {line["state"] for line in forecast(resolve(corner.load(), Store(str(corner.root))), Store(str(corner.root)))} == {"up to date"}
+    corner.file.write_text(corner.file.read_text() + "hippopotamus\n")
+    assert corner.run().made["longest"] == 3, "a new longest word makes all parts of this stage again"
+    assert [row["shouted"] for row in corner.rows("longest") if not row["drop_reason"]] == ["HIPPOPOTAMUS!"]

@@ -39,6 +39,8 @@ GOOD = "root: x\nlines:\n  file: a\nletters:\nshout:\n  mark: '?'\nshort: {limit
         ("root: [x\n", [], "is not valid YAML"),
         ("root: x\n", [], "no stages; a recipe names them in order"),
         (GOOD.replace("shout:\n  mark: '?'", "shout: loud"), [], r"r\.yaml:5: shout takes parameters"),
+        (GOOD + "again: {stage: shuot}", [], r"r\.yaml:8: no stage or setting is called 'shuot'; did you mean 'shout'\?"),
+        (GOOD + "Not a name: {stage: shout}", [], r"r\.yaml:8: 'Not a name' is not a name for a stage"),
         (GOOD, ["shout.resources.num_cpu=1"], r"shout\.resources\.num_cpu is not known; did you mean 'num_cpus'\?"),
     ],
 )

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from manifests.part import PartRef, read_part, to_table
 from manifests.schema import ROW, Row, source_id
+from manifests.store import Store
 from pipeline.contract import (
     CorpusContext,
     CorpusStage,
@@ -106,6 +107,20 @@ class Short(PartStage):
         return drop(row, "long", f"{len(row['shouted'])} letters") if len(row["shouted"]) > self.params.limit else row
 
 
+class Longest(PartStage):
+    """Keeps only the words that are as long as the longest of the corpus: no part knows that by itself."""
+
+    name, version, surveys = "longest", "1", True
+    light = True
+
+    def survey(self, parts: Sequence[PartRef], store: Store) -> int:
+        tables = [read_part(store, ref, ["shouted", "drop_reason"]).to_pylist() for ref in parts]
+        return max(len(row["shouted"]) for rows in tables for row in rows if row["drop_reason"] is None)
+
+    def process_row(self, row: Row, context: PartContext) -> Row:
+        return row if len(row["shouted"]) == self.surveyed else drop(row, "shorter", f"than {self.surveyed}")
+
+
 class Liar(PartStage):
     """Loses its last row."""
 
@@ -130,7 +145,7 @@ class Book(CorpusStage):
         return context.store.exists("book.txt")
 
 
-STAGES: dict[str, Any] = {stage.name: stage for stage in (Lines, Letters, Shout, Short, Liar, Book)}
+STAGES: dict[str, Any] = {stage.name: stage for stage in (Lines, Letters, Shout, Short, Longest, Liar, Book)}
 
 
 def find(name: str) -> Any:

@@ -21,6 +21,7 @@ import soundfile
 from pipeline.contract import ItemError, PartContext, SilverError
 from stages import models
 from stages.audio import SAMPLE_RATE, Samples, read_audio
+from stages.words import written_words
 
 WINDOW = 30.0
 """Seconds that Whisper hears at once. Shorter windows are padded, so a short one costs as much; what is longer is not heard."""
@@ -201,6 +202,24 @@ def storage(outputs: Sequence[Encoded]) -> Any:
     import ctranslate2
 
     return ctranslate2.StorageView.from_array(np.stack(outputs))
+
+
+def word_scores(tokenizer: Any, tokens: Sequence[int], probabilities: Sequence[float]) -> tuple[float, ...]:
+    """Of each of the `written_words` of what `tokens` say: the mean probability of its tokens, those of punctuation left out if there are others."""
+    texts, groups = tokenizer.split_tokens_on_unicode(list(tokens))
+    owners: list[int] = []  # of each character that is not a space, the group of tokens that it was written by
+    for group, text in enumerate(texts):
+        owners += [group] * len("".join(text.split()))
+    ends = np.cumsum([len(group) for group in groups])
+    spans = [(int(end) - len(group), int(end)) for group, end in zip(groups, ends, strict=True)]
+    scores = []
+    at = 0
+    for word in written_words("".join(texts)):
+        own = {owner: None for owner, character in zip(owners[at:], word, strict=False) if character.isalnum()}
+        own = own or dict.fromkeys(owners[at : at + len(word)])
+        at += len(word)
+        scores.append(float(np.mean([probability for group in own for probability in probabilities[slice(*spans[group])]])))
+    return tuple(scores)
 
 
 def languages(model: Any, outputs: Sequence[Encoded]) -> list[dict[str, float]]:

@@ -20,7 +20,7 @@ class Transcribe(PartStage):
     The language is the row's expected one; where there is none, the one that `identify` heard, or else the one of the window.
     """
 
-    name, version = "transcribe", "1"
+    name, version = "transcribe", "2"
     reads = ("audio_path", "start", "end", "language")
     adds = pa.schema(
         [
@@ -87,7 +87,14 @@ class Transcribe(PartStage):
             "compression_ratio": compression_ratio(text),
         }
         row = (
-            row | signals | {"labels": [{"labeller": origin, "text": text} | signals], "text_raw": text, "round": 0, "label_origin": origin}
+            row
+            | signals
+            | {
+                "labels": [{"labeller": origin, "text": text, "scores": hypothesis.scores} | signals],
+                "text_raw": text,
+                "round": 0,
+                "label_origin": origin,
+            }
         )
         return row if text else drop(row, "no_text", "the model heard nothing to write")
 

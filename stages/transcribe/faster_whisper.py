@@ -66,9 +66,20 @@ class FasterWhisper:
             return_no_speech_prob=True,
         )
         hypotheses = []
-        for result, tokenizer in zip(results, tokenizers, strict=True):
+        for result, tokenizer, output in zip(results, tokenizers, outputs, strict=True):
             tokens = result.sequences_ids[0]
             # The score is the mean over the tokens that were written; the end of text counts as one more.
             logprob = result.scores[0] * len(tokens) / (len(tokens) + 1)
-            hypotheses.append(Hypothesis(tokenizer.decode(tokens), logprob, result.no_speech_prob))
+            written = [token for token in tokens if token < tokenizer.eot]
+            scores = whisper.word_scores(tokenizer, written, self._probabilities(output, tokenizer, written))
+            hypotheses.append(Hypothesis(tokenizer.decode(tokens), logprob, result.no_speech_prob, scores))
         return hypotheses
+
+    def _probabilities(self, output: whisper.Encoded, tokenizer: Any, tokens: list[int]) -> list[float]:
+        """Of each token, given those before it. The decoder reads the text once more: a beam search keeps no more than its sum."""
+        if not tokens:
+            return []
+        # Two frames: the times that `align` also gives are not wanted here.
+        aligned = self._model.model.align(whisper.storage([output]), tokenizer.sot_sequence, [tokens], [2])[0]
+        probabilities: list[float] = aligned.text_token_probs
+        return probabilities

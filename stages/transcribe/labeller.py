@@ -19,6 +19,7 @@ class Hypothesis:
     text: str
     avg_logprob: float | None = None  # mean natural log-probability of a token, the end of text among them
     no_speech_prob: float | None = None
+    scores: tuple[float, ...] | None = None  # probability of each of the `written_words` of the text
 
 
 class Labeller(Protocol):

@@ -1,0 +1,75 @@
+"""Real recorded speech with known text, as shows of some minutes: Asterisk's voice prompts (studio) and the dialogues of Fish Fillets (acted).
+
+`write(corpus, folder)` leaves `<corpus>-NN.flac` and `gold.jsonl` (one line an utterance: episode, start, end, text, language, speaker) in the
+folder. Debian packages, fetched at run time: `asterisk-core-sounds-*` (CC-BY-SA 3.0), `fillets-ng-data*` (GPL 2).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+
+from stages.audio import SAMPLE_RATE, Samples
+from workflows.demo.speech import dialogues, prompts
+
+SHOW = 480.0
+"""Seconds of a show."""
+FILLETS = ("nl", "cs")
+
+
+def write(corpus: str, folder: Path, seed: int = 0) -> None:
+    """The shows of a corpus (`en`, `es`, `fr`, `it`, `ru` of Asterisk; `nl`, `cs` of Fish Fillets), one speaker a show."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if corpus in FILLETS:
+        utterances = dialogues(corpus)
+    else:
+        utterances = [(corpus, prompt.path, prompt.text) for prompt in prompts(corpus)]
+    by_speaker: dict[str, list[tuple[Path, str]]] = defaultdict(list)
+    for speaker, path, text in utterances:
+        by_speaker[speaker].append((path, text))
+    number = 0
+    with (folder / "gold.jsonl").open("w", encoding="utf-8") as gold:
+        for speaker, lines in sorted(by_speaker.items()):
+            random.Random(f"{corpus} {seed}").shuffle(lines)  # noqa: S311 - a reproducible choice
+            for samples, spans in _shows(lines, seed):
+                name = f"{corpus}-{number:02d}.flac"
+                number += 1
+                soundfile.write(folder / name, samples, SAMPLE_RATE)
+                for start, end, text in spans:
+                    entry = {"episode": name, "start": start, "end": end, "text": text, "language": corpus, "speaker": speaker}
+                    gold.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def _shows(lines: Iterable[tuple[Path, str]], seed: int) -> Iterable[tuple[Samples, list[tuple[float, float, str]]]]:
+    chance = random.Random(seed)  # noqa: S311 - a reproducible choice
+    pieces: list[Samples] = []
+    spans: list[tuple[float, float, str]] = []
+    at = 0
+    for path, text in lines:
+        if not len(samples := _read(path)):
+            continue  # some files of the game are empty
+        pause = np.random.default_rng(at).normal(0, 1e-4, round(chance.uniform(0.3, 0.9) * SAMPLE_RATE)).astype(np.float32)
+        pieces += [pause, samples]
+        spans.append(((at + len(pause)) / SAMPLE_RATE, (at + len(pause) + len(samples)) / SAMPLE_RATE, text))
+        at += len(pause) + len(samples)
+        if at > SHOW * SAMPLE_RATE:
+            yield np.concatenate(pieces), spans
+            pieces, spans, at = [], [], 0
+    if pieces:
+        yield np.concatenate(pieces), spans
+
+
+def _read(path: Path) -> Samples:
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+        frames = [out.to_ndarray()[0] for frame in container.decode(audio=0) for out in resampler.resample(frame)]
+        frames += [out.to_ndarray()[0] for out in resampler.resample(None)]
+    samples: Samples = np.concatenate([*frames, np.zeros(0, np.float32)]).astype(np.float32)
+    return samples

@@ -1,7 +1,7 @@
-"""Real recorded speech with transcripts, fetched at run time: Asterisk's voice prompts in English, Spanish and French.
+"""Real recorded speech with transcripts, fetched at run time: Asterisk's voice prompts and the dialogues of a game.
 
-Debian packages `asterisk-core-sounds-{en,es,fr}-g722` (CC-BY-SA 3.0; one studio speaker a language, 16 kHz) and the transcripts beside them.
-`apt-get download` and `dpkg -x` unpack them into a cache; nothing is installed.
+Debian packages `asterisk-core-sounds-{en,es,fr,it,ru}-g722` (CC-BY-SA 3.0; one studio speaker a language, 16 kHz) and the transcripts beside
+them; `fillets-ng-data-{nl,cs}` (GPL 2; Fish Fillets, acted). `apt-get download` and `dpkg -x` unpack them into a cache; nothing is installed.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ CACHE = Path(os.environ.get("SILVER_CACHE", Path(__file__).parent.parent.parent 
 LANGUAGES = ("en", "es", "fr")
 MIN_WORDS = 3
 """Prompts of one or two words are digits, letters and names: hardly speech."""
+
+_LINE = re.compile(r'dialogId\("([^"]+)",\s*"([^"]+)".*?\)\s*dialogStr\("((?:[^"\\]|\\.)*)"\)', re.DOTALL)
 
 Int16 = npt.NDArray[np.int16]
 
@@ -69,6 +71,23 @@ def prompts(language: str) -> list[Prompt]:
     return found
 
 
+def dialogues(language: str) -> list[tuple[str, Path, str]]:
+    """Speaker, Ogg file and text of every line of Fish Fillets (`nl`, `cs`) that the two fish say; the other voices are few and distorted."""
+    folder = CACHE / f"fillets-{language}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / f".fillets-{language}.lock"), tempfile.TemporaryDirectory(dir=CACHE) as name:
+        if not folder.exists():
+            unpacked = unpack(["fillets-ng-data", f"fillets-ng-data-{language}"], Path(name))
+            (unpacked / "usr/share/games/fillets-ng").rename(folder)
+    found = []
+    for script in sorted(folder.glob(f"script/*/dialogs_{language}.lua")):
+        for key, font, text in _LINE.findall(script.read_text(encoding="utf-8")):
+            path = folder / "sound" / script.parent.name / language / f"{key}.ogg"
+            if font in ("font_small", "font_big") and path.is_file() and len(text.split()) >= MIN_WORDS:
+                found.append((font.removeprefix("font_"), path, text.replace("\\", "")))
+    return found
+
+
 def long_speech(
     language: str, seconds: float, pause: float = 0.6, seed: int = 0, skip: int = 0
 ) -> tuple[npt.NDArray[np.float32], list[Span]]:
@@ -103,15 +122,9 @@ def long_speech(
 
 def _fetch(language: str, folder: Path) -> None:
     base = f"asterisk-core-sounds-{language}"
-    if not shutil.which("apt-get") or not shutil.which("dpkg"):
-        raise SilverError(
-            f"the demo's speech comes from the Debian packages {base} and {base}-g722, and this machine has no apt-get and dpkg"
-        )
     with tempfile.TemporaryDirectory(dir=CACHE) as name:
         work = Path(name)
-        _download([base, f"{base}-g722"], work)
-        for package in work.glob("*.deb"):
-            subprocess.run(["dpkg", "-x", str(package), str(work / "unpacked")], check=True)
+        unpack([base, f"{base}-g722"], work)
         target = work / "flac"
         target.mkdir()
         transcripts = work / f"unpacked/usr/share/doc/{base}/core-sounds-{language}.txt.gz"
@@ -127,6 +140,20 @@ def _fetch(language: str, folder: Path) -> None:
                 lines.append(f"{key}\t{text}")
         (target / "transcripts.txt").write_text("\n".join(lines), encoding="utf-8")
         target.rename(folder)
+
+
+def unpack(packages: list[str], work: Path) -> Path:
+    """Download Debian packages into the folder `work` and unpack them there; gives the folder they are unpacked in.
+
+    Raises:
+        SilverError: the packages cannot be fetched here.
+    """
+    if not shutil.which("apt-get") or not shutil.which("dpkg"):
+        raise SilverError(f"this speech comes from the Debian packages {', '.join(packages)}, and this machine has no apt-get and dpkg")
+    _download(packages, work)
+    for package in work.glob("*.deb"):
+        subprocess.run(["dpkg", "-x", str(package), str(work / "unpacked")], check=True)
+    return work / "unpacked"
 
 
 def _download(packages: list[str], folder: Path) -> None:

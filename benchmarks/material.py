@@ -6,8 +6,11 @@ folder. Debian packages, fetched at run time: `asterisk-core-sounds-*` (CC-BY-SA
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
+import re
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,9 +18,10 @@ from pathlib import Path
 import av
 import numpy as np
 import soundfile
+from filelock import FileLock
 
 from stages.audio import SAMPLE_RATE, Samples
-from workflows.demo.speech import dialogues, prompts
+from workflows.demo.speech import CACHE, dialogues, unpack
 
 SHOW = 480.0
 """Seconds of a show."""
@@ -27,17 +31,14 @@ FILLETS = ("nl", "cs")
 def write(corpus: str, folder: Path, seed: int = 0) -> None:
     """The shows of a corpus (`en`, `es`, `fr`, `it`, `ru` of Asterisk; `nl`, `cs` of Fish Fillets), one speaker a show."""
     folder.mkdir(parents=True, exist_ok=True)
-    if corpus in FILLETS:
-        utterances = dialogues(corpus)
-    else:
-        utterances = [(corpus, prompt.path, prompt.text) for prompt in prompts(corpus)]
+    utterances = dialogues(corpus) if corpus in FILLETS else asterisk(corpus)
     by_speaker: dict[str, list[tuple[Path, str]]] = defaultdict(list)
     for speaker, path, text in utterances:
         by_speaker[speaker].append((path, text))
     number = 0
     with (folder / "gold.jsonl").open("w", encoding="utf-8") as gold:
         for speaker, lines in sorted(by_speaker.items()):
-            random.Random(f"{corpus} {seed}").shuffle(lines)  # noqa: S311 - a reproducible choice
+            random.Random(f"{corpus} {seed}").shuffle(lines)
             for samples, spans in _shows(lines, seed):
                 name = f"{corpus}-{number:02d}.flac"
                 number += 1
@@ -47,8 +48,24 @@ def write(corpus: str, folder: Path, seed: int = 0) -> None:
                     gold.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
+def asterisk(language: str) -> list[tuple[str, Path, str]]:
+    """Speaker (one), G.722 file and text of every prompt, single words and digits too; not of tones and silence."""
+    base, folder = f"asterisk-core-sounds-{language}", CACHE / f"asterisk-{language}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / f".asterisk-{language}.lock"), tempfile.TemporaryDirectory(dir=CACHE) as name:
+        if not folder.exists():
+            (unpack([base, f"{base}-g722"], Path(name)) / "usr/share").rename(folder)
+    sounds = {path.stem: path for path in folder.glob("asterisk/sounds/*/*.g722")}
+    found = []
+    for line in sorted(gzip.decompress((folder / f"doc/{base}/core-sounds-{language}.txt.gz").read_bytes()).decode("utf-8").splitlines()):
+        key, separator, text = (part.strip() for part in line.partition(":"))
+        if separator and text and key in sounds and not re.search(r"[\[\]<>();]", text):
+            found.append((language, sounds[key], text))
+    return found
+
+
 def _shows(lines: Iterable[tuple[Path, str]], seed: int) -> Iterable[tuple[Samples, list[tuple[float, float, str]]]]:
-    chance = random.Random(seed)  # noqa: S311 - a reproducible choice
+    chance = random.Random(seed)
     pieces: list[Samples] = []
     spans: list[tuple[float, float, str]] = []
     at = 0
@@ -67,7 +84,7 @@ def _shows(lines: Iterable[tuple[Path, str]], seed: int) -> Iterable[tuple[Sampl
 
 
 def _read(path: Path) -> Samples:
-    with av.open(str(path)) as container:
+    with av.open(str(path), format="g722" if path.suffix == ".g722" else None) as container:
         resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
         frames = [out.to_ndarray()[0] for frame in container.decode(audio=0) for out in resampler.resample(frame)]
         frames += [out.to_ndarray()[0] for out in resampler.resample(None)]

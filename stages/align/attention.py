@@ -63,18 +63,25 @@ class Attention:
                 yield output
                 continue
             code = language_of(item.row) or whisper.detect(self._model, output)
-            yield self._align(item, output, code) if whisper.knows(self._model, code) else unknown_language(code, models.title(self._name))
+            if not whisper.knows(self._model, code):
+                yield unknown_language(code, models.title(self._name))
+                continue
+            try:
+                yield self._align(item, output, code, whisper.read_window(context, item.row))
+            except ItemError as error:
+                yield error
 
-    def _align(self, item: Item, output: whisper.Encoded, code: str) -> list[Word] | ItemError:
+    def _align(self, item: Item, output: whisper.Encoded, code: str, samples: Samples) -> list[Word]:
+        """Raises ItemError."""
         tokenizer = whisper.tokenizer(self._model, code)
         spaced = code not in _UNSPACED
-        text = " ".join(item.row["text_raw"].split())
+        text = " ".join(item.text.split())
         tokens = tokenizer.encode(" " + text if spaced else text)
         if len(tokens) > self._model.max_length - len(tokenizer.sot_sequence) - 2:  # "no timestamps" and the end of text
-            return ItemError("alignment", f"{len(tokens)} tokens of text are more than Whisper can read at once")
-        frames = max(2, round(len(item.samples) / SAMPLE_RATE * _FRAMES_PER_SECOND))
+            raise ItemError("alignment", f"{len(tokens)} tokens of text are more than Whisper can read at once")
+        frames = max(2, round(len(samples) / SAMPLE_RATE * _FRAMES_PER_SECOND))
         alignment = self._model.model.align(whisper.storage([output]), tokenizer.sot_sequence, [tokens], frames)[0]
-        return _words(item, _pieces(tokenizer, tokens, spaced=spaced), alignment)
+        return _words(item.row["start"], samples, _pieces(tokenizer, tokens, spaced=spaced), alignment)
 
 
 def _pieces(tokenizer: Any, tokens: list[int], *, spaced: bool) -> list[_Piece]:
@@ -95,7 +102,7 @@ def _pieces(tokenizer: Any, tokens: list[int], *, spaced: bool) -> list[_Piece]:
     return pieces
 
 
-def _words(item: Item, pieces: list[_Piece], alignment: Any) -> list[Word]:
+def _words(offset: float, samples: Samples, pieces: list[_Piece], alignment: Any) -> list[Word]:
     first: dict[int, int] = {}  # of each token, the first frame of the path
     for token, frame in alignment.alignments:
         first.setdefault(token, frame)
@@ -103,9 +110,8 @@ def _words(item: Item, pieces: list[_Piece], alignment: Any) -> list[Word]:
     for piece in pieces:
         places = piece.spoken or piece.tokens
         spans.append((first[places[0]] / _TOKENS_PER_SECOND, first[places[-1] + 1] / _TOKENS_PER_SECOND))
-    spans = _snap(spans, _silences(item.samples), len(item.samples) / SAMPLE_RATE)
+    spans = _snap(spans, _silences(samples), len(samples) / SAMPLE_RATE)
     probabilities = [float(np.mean([alignment.text_token_probs[place] for place in piece.spoken or piece.tokens])) for piece in pieces]
-    offset = item.row["start"]
     return [
         Word(piece.text.strip(), offset + start, offset + end, probability)
         for piece, (start, end), probability in zip(pieces, spans, probabilities, strict=True)

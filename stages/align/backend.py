@@ -7,25 +7,40 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipeline.contract import ItemError, PartContext
-from stages.audio import Samples
 
 
 @dataclass(frozen=True)
-class Word:
-    """One written word: seconds in the recording; `score` is the mean frame probability, 0..1."""
+class Character:
+    """One spelled character (`*` for a wildcard): times and score as in `Word`."""
 
-    word: str
+    character: str
     start: float
     end: float
     score: float
 
 
 @dataclass(frozen=True)
+class Word:
+    """One written word: seconds in the recording; `score` is the mean frame probability, 0..1 (NaN: nothing to say).
+
+    `spelled`, `heard` and `characters` are those of `manifests.schema.WORDS`; None of a backend that does not spell.
+    """
+
+    word: str
+    start: float
+    end: float
+    score: float
+    spelled: str | None = None
+    heard: str | None = None
+    characters: tuple[Character, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Item:
-    """One segment to align. `row` is its whole row; `samples` are its audio, 16 kHz, shape (n,); `row["text_raw"]` its label."""
+    """One row to align, and the text to align it with, which is not empty."""
 
     row: Mapping[str, Any]
-    samples: Samples
+    text: str
 
 
 class Backend(Protocol):

@@ -1,28 +1,28 @@
-"""Forced alignment with a CTC model: what the backends share, from written words to their times and scores.
+"""Forced alignment with a CTC model: what the backends share, from the windows that the model hears to words with times and scores.
 
-A word is spelled with the model's characters; the Viterbi path through the model's emissions says which frames each
-character was heard in (Kürzinger et al. 2020, "CTC-Segmentation"; torchaudio's forced alignment tutorial).
+A row is heard in windows of at most 30 s that overlap, in batches that go across rows; the overlap is dropped, so that the emissions are
+those of the whole row. Up to a minute or two the path is searched in one go, in longer rows piece by piece (see `stages.align.pieces`):
+work and memory grow with the length, not with its square.
 """
 
 from __future__ import annotations
 
-import math
-import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.contract import ItemError, PartContext
 from stages.align import network
-from stages.align.backend import Item, Word
+from stages.align.backend import Character, Item, Word
 from stages.align.network import LogProbs
-from stages.audio import SAMPLE_RATE
-from stages.normalise.text import spoken
+from stages.align.pieces import Greedy, Piece, search_in_pieces
+from stages.align.spelling import WILDCARD, spell
+from stages.align.viterbi import Ints, Spans, aligned_words
+from stages.audio import Samples
+from stages.whisper import WINDOW, read_window
 from stages.words import written_words
 
 if TYPE_CHECKING:
@@ -31,76 +31,31 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "MMS_FA"
 """Pratap et al. 2023, "Scaling Speech Technology to 1,000+ Languages": 1,130 languages, romanised."""
 
-LONGEST = 120
-"""Seconds of a segment at most: memory and time grow with the square of the length."""
+CONTEXT = 2.0
+"""Seconds at each inner edge of a window that only its neighbour is asked about: what is cut there is heard badly. GigaSpeech 2 takes 3."""
 
-WILDCARD = -1
-"""Stands for what the model cannot spell, until `aligned_words` gives it a class of its own."""
-
-WILDCARD_PROBABILITY = 0.5
-"""Of the wildcard, at every frame: it takes those at which all else that the text allows is less likely than not. Pratap et al. 2023
-(and torchaudio's tutorial) take 1; that eats the silence around it and all but one frame of the characters beside it."""
-
-Ints = npt.NDArray[np.int64]
-
-Search = Callable[[LogProbs, Ints, int], Ints]
-
-_ISO_639_3 = {
-    "ar": "ara", "be": "bel", "bg": "bul", "de": "deu", "el": "ell", "en": "eng", "fa": "fas", "he": "heb", "kk": "kaz", "ky": "kir",
-    "lt": "lit", "lv": "lav", "mk": "mkd", "os": "oss", "ps": "pus", "ru": "rus", "sr": "srp", "tr": "tur", "ug": "uig", "uk": "ukr",
-    "yi": "yid",
-}  # fmt: skip
-"""Languages for which uroman has rules of their own, by the code that it knows them by."""
-
-
-def spell(word: str, language: str | None, vocabulary: Mapping[str, int]) -> list[int]:
-    """Classes of a written word, never empty: as it is spoken, or that romanised, whichever the model spells with fewer wildcards.
-
-    Punctuation and marks that the model does not know are silent; a run of letters or digits that it does not know is one wildcard.
-
-    >>> spell("Ñu!", "es", {"n": 1, "u": 2}), spell("ñu", "es", {"ñ": 3, "u": 2}), spell("…", "es", {"a": 1})
-    ([1, 2], [3, 2], [-1])
-    """
-    text = spoken(word, language).strip()
-    best = _classes(text, vocabulary)
-    if WILDCARD in best:
-        best = min(best, _classes(_romanised(text, language), vocabulary), key=lambda classes: (classes.count(WILDCARD), -len(classes)))
-    return best
-
-
-def _classes(text: str, vocabulary: Mapping[str, int]) -> list[int]:
-    classes: list[int] = []
-    for character in text:
-        known = next((vocabulary[c] for c in (character, character.lower(), character.upper()) if c in vocabulary), None)
-        if known is not None:
-            classes.append(known)
-        elif unicodedata.category(character)[0] in "LN" and classes[-1:] != [WILDCARD]:
-            classes.append(WILDCARD)
-    return classes or [WILDCARD]
-
-
-@cache
-def _uroman() -> Any:
-    import uroman
-
-    return uroman.Uroman()
-
-
-@lru_cache(1 << 16)
-def _romanised(text: str, language: str | None) -> str:
-    return str(_uroman().romanize_string(text, lcode=_ISO_639_3.get((language or "").split("-")[0].lower())))
-
-
-Times = list[tuple[float, float, float]]
-"""Of each word: start and end in seconds from the beginning of the segment, and score."""
+BLANK = 0
+"""Of the emissions once they are narrowed to the classes of a text."""
 
 
 class CtcBackend(ABC):
-    """A backend of Align (see `stages.align.backend.Backend`); a subclass says how times are found in the model's emissions."""
+    """A backend of Align (see `stages.align.backend.Backend`).
+
+    A subclass says how words are found in emissions (`search`); one with a model that is not a `stages.align.network` also brings
+    `identity`, `setup`, which sets `vocabulary`, `blank` and `stride`, and `emissions`.
+    """
+
+    vocabulary: Mapping[str, int]
+    """Class of each character that the model spells with; of the space, where it has a class for what is between words."""
+    blank: int
+    """Class of no character."""
+    stride: float
+    """Seconds from one frame to the next."""
 
     def __init__(self, params: Align.Params) -> None:
         self._model = params.model or DEFAULT_MODEL
         self._batch_size = params.batch_size
+        self._characters = params.characters
 
     def identity(self) -> Mapping[str, str]:
         """Revision of the model. Raises SilverError when it is missing."""
@@ -112,91 +67,142 @@ class CtcBackend(ABC):
 
         torch.set_num_threads(context.threads)
         self._network = network.load(self._model, context.device)
+        self.vocabulary, self.blank, self.stride = self._network.vocabulary, self._network.blank, self._network.stride
 
-    def align(self, items: Sequence[Item], _context: PartContext) -> Iterator[list[Word] | ItemError]:
+    def emissions(self, rows: Sequence[Mapping[str, Any]], context: PartContext) -> list[LogProbs | ItemError]:
+        """For each row (a span of a recording of at most 30 s), in order, its emissions, shape (frames, classes), or why there are none.
+
+        `rows` are some batches of windows, so that those of similar length can go together.
+        """
+        waves = [_samples(row, context) for row in rows]
+        found = iter(self._network.log_probs([wave for wave in waves if not isinstance(wave, ItemError)], self._batch_size))
+        return [wave if isinstance(wave, ItemError) else next(found) for wave in waves]
+
+    @abstractmethod
+    def search(self, log_probs: LogProbs, spelled: Sequence[Sequence[int]], separator: int | None) -> list[Spans]:
+        """Where each word, given its classes, is in finite emissions with the blank at 0, in frames. Raises ItemError."""
+
+    def needed(self, spelled: Sequence[Sequence[int]]) -> Iterable[int]:
+        """The classes that `search` looks at, besides those of the blank and the space: by default those of the text."""
+        return chain.from_iterable(spelled)
+
+    def align(self, items: Sequence[Item], context: PartContext) -> Iterator[list[Word] | ItemError]:
         """For each item its words, or why it cannot be aligned."""
-        limit = LONGEST * SAMPLE_RATE
-        waves = [item.samples if len(item.samples) <= limit else item.samples[:0] for item in items]
-        for item, log_probs in zip(items, self._network.log_probs(waves, self._batch_size), strict=True):
+        windows = [_windows(item.row) for item in items]
+        heard = self._listen([window for of_item in windows for window in of_item], context)
+        for item, own in zip(items, windows, strict=True):
             try:
-                yield self._words(item, log_probs)
+                yield self._words(item, own, heard)
             except ItemError as error:
                 yield error
 
-    def _words(self, item: Item, log_probs: LogProbs) -> list[Word]:
-        duration = len(item.samples) / SAMPLE_RATE
-        if duration > LONGEST:
-            raise ItemError("too_long", f"{duration:.2f} s: at most {LONGEST} s are aligned at once; put `segment` before this stage")
-        if not np.isfinite(log_probs).all():
-            raise ItemError("alignment", "the model's output is not a number")
-        words = written_words(item.row["text_raw"])
+    def _listen(self, windows: Sequence[Mapping[str, Any]], context: PartContext) -> Iterator[LogProbs | ItemError]:
+        ahead = 4 * self._batch_size
+        for at in range(0, len(windows), ahead):
+            yield from self.emissions(windows[at : at + ahead], context)
+
+    def _words(self, item: Item, windows: Sequence[Mapping[str, Any]], heard: Iterator[LogProbs | ItemError]) -> list[Word]:
+        words = written_words(item.text)
         language = item.row.get("language") or item.row.get("audio_language")
-        times = self.times(log_probs, [spell(word, language, self._network.vocabulary) for word in words], duration)
-        begin = item.row["start"]
-        return [Word(word, begin + start, begin + end, score) for word, (start, end, score) in zip(words, times, strict=True)]
+        spelled = [spell(word, language, self.vocabulary) for word in words]
+        space = self.vocabulary.get(" ", WILDCARD)
+        kept = [self.blank, *sorted({space, *self.needed(spelled)} - {WILDCARD})]
+        # All windows are taken before anything is raised: those of the next item come after them.
+        log_probs, most_probable = self._joined(windows, list(islice(heard, len(windows))), kept)
+        if all(i == WILDCARD for word in spelled for i in word):
+            raise ItemError("alignment", f"the aligner's model can spell nothing of the text: {item.text.strip()[:100]!r}")
+        greedy = self._greedy(most_probable)
+        column = {i: place for place, i in enumerate(kept)} | {WILDCARD: WILDCARD}
 
-    @abstractmethod
-    def times(self, log_probs: LogProbs, spelled: Sequence[Sequence[int]], duration: float) -> Times:
-        """Times of words, given their classes, in finite emissions of `duration` seconds. Raises ItemError."""
+        def search(piece: Piece) -> list[Spans]:
+            own = [[column[i] for i in word] for word in spelled[piece.first_word : piece.end_word]]
+            return self.search(log_probs[piece.first : piece.end], own, None if space == WILDCARD else column[space])
+
+        found = search_in_pieces(search, greedy, spelled, len(log_probs), self.stride)
+        return self._told(item.row, words, spelled, found, greedy)
+
+    def _joined(
+        self, windows: Sequence[Mapping[str, Any]], heard: Sequence[LogProbs | ItemError], kept: list[int]
+    ) -> tuple[LogProbs, Ints]:
+        """The emissions of a row, of each window all but the context that a neighbour knows better: those of the classes `kept`, which is
+        all that the search looks at, and the most probable of all classes, shape (frames,). Raises ItemError.
+        """
+        edge, step = round(CONTEXT / self.stride), round((WINDOW - 2 * CONTEXT) / self.stride)
+        log_probs: list[LogProbs] = [np.zeros((0, len(kept)), np.float32)]
+        most_probable: list[Ints] = [np.zeros(0, np.int64)]
+        for i, (window, found) in enumerate(zip(windows, heard, strict=True)):
+            if isinstance(found, ItemError):
+                raise found
+            if not np.isfinite(found).all():
+                raise ItemError("alignment", f"the model's output is not a number in the window that starts at {window['start']:.2f} s")
+            inner = found[: round((window["end"] - window["start"]) / self.stride)]  # a model may hear its own padding
+            inner = inner[edge if i else 0 : edge + step if i < len(windows) - 1 else None]
+            if len(inner):
+                log_probs.append(inner[:, kept])
+                most_probable.append(inner.argmax(axis=1))
+        return np.concatenate(log_probs), np.concatenate(most_probable)
+
+    def _greedy(self, most_probable: Ints) -> Greedy:
+        """What the model would have written by itself: repetitions merged, blanks and all that is no character left out."""
+        edges = np.flatnonzero(np.diff(most_probable, prepend=-1, append=-1))
+        classes = most_probable[edges[:-1]]
+        is_character = np.isin(classes, [i for character, i in self.vocabulary.items() if character != " "])
+        return Greedy(classes[is_character], edges[:-1][is_character], edges[1:][is_character])
+
+    def _told(
+        self, row: Mapping[str, Any], words: Sequence[str], spelled: Sequence[Sequence[int]], found: Sequence[Spans], greedy: Greedy
+    ) -> list[Word]:
+        """Words with times in the recording; each character of `greedy` goes to the word whose half of the gap its middle is in."""
+        character = {i: written for written, i in self.vocabulary.items()} | {WILDCARD: "*"}
+        starts, ends = (np.array([edge[i] for edge, _ in found]) for i in (0, 1))
+        owners = np.searchsorted((ends[:-1] + starts[1:]) / 2, (greedy.starts + greedy.ends) / 2, side="right")
+        heard: list[list[str]] = [[] for _ in words]
+        for owner, i in zip(owners.tolist(), greedy.classes.tolist(), strict=True):
+            heard[owner].append(character[i])
+        duration = row["end"] - row["start"]
+
+        def at(frame: float) -> float:
+            return float(row["start"] + min(frame * self.stride, duration))
+
+        told = []
+        for word, classes, own, (span, spans) in zip(words, spelled, heard, found, strict=True):
+            letters = [character[i] for i in classes]
+            timed = None
+            if self._characters:
+                timed = tuple(Character(c, at(s.start), at(s.end), s.score) for c, s in zip(letters, spans, strict=True) if c != " ")
+            spelling = "".join(letters).replace(" ", "")
+            told.append(Word(word, at(span.start), at(span.end), span.score, spelling, "".join(own), timed))
+        return told
 
 
-class ViterbiBackend(CtcBackend):
-    """Times are those of the most probable path; a subclass searches it."""
+class PathBackend(CtcBackend):
+    """Words are where they are on the most probable path; a subclass searches it."""
 
-    def times(self, log_probs: LogProbs, spelled: Sequence[Sequence[int]], duration: float) -> Times:
+    def search(self, log_probs: LogProbs, spelled: Sequence[Sequence[int]], separator: int | None) -> list[Spans]:
         """See `aligned_words`."""
-        stride = self._network.stride
-        found = aligned_words(log_probs, spelled, self._network.blank, self._network.vocabulary.get(" "), self.path)
-        return [(start * stride, min(end * stride, duration), score) for start, end, score in found]
+        return aligned_words(log_probs, spelled, BLANK, separator, self.path)
 
     @staticmethod
     @abstractmethod
     def path(log_probs: LogProbs, targets: Ints, blank: int) -> Ints:
-        """The most probable class of each frame, shape (frames,), on a path that spells `targets`."""
+        """See `stages.align.viterbi.Search`."""
 
 
-def aligned_words(
-    log_probs: LogProbs, spelled: Sequence[Sequence[int]], blank: int, separator: int | None, path: Search
-) -> list[tuple[int, int, float]]:
-    """First frame, frame after the last, and score of each word; `path` as in `ViterbiBackend.path`.
+def _windows(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The windows that a row is heard in, as rows; the row itself if it fits into one.
 
-    The score is the mean probability of the frames in which the word's characters are; blanks and wildcards say nothing (NaN where
-    there is nothing else).
-
-    Raises:
-        ItemError: more characters than frames.
+    >>> [(window["start"], window["end"]) for window in _windows({"start": 1.0, "end": 62.0})]
+    [(1.0, 31.0), (27.0, 57.0), (53.0, 62.0)]
     """
-    frames, classes = log_probs.shape
-    targets: list[int] = []
-    owners: list[int] = []  # index of the word that a target belongs to, -1 for a separator
-    for index, word in enumerate(spelled):
-        if index and separator is not None:
-            targets.append(separator)
-            owners.append(-1)
-        targets += [classes if target == WILDCARD else target for target in word]
-        owners += [index] * len(word)
-    needed = len(targets) + sum(a == b for a, b in pairwise(targets))
-    if needed > frames:
-        raise ItemError("alignment", f"{needed} characters and blanks between them do not fit into {frames} frames")
-    # Frames of certain blank in front change no path, and keep ctc-forced-aligner 1.0.2 (and torchaudio before it was mended)
-    # inside the memory it takes: it writes past its end with fewer than two frames a target.
-    front = max(0, 2 * len(targets) + 1 - frames)
-    lattice = np.full((front + frames, classes + 1), -np.inf, np.float32)
-    lattice[:front, blank] = 0
-    lattice[front:, :classes] = log_probs
-    lattice[front:, classes] = math.log(WILDCARD_PROBABILITY)
-    found = path(lattice, np.asarray(targets, np.int64), blank)[front:]
-
-    edges = np.flatnonzero(np.diff(found, prepend=-1, append=-1))
-    spans = [(start, end) for start, end in pairwise(edges.tolist()) if found[start] != blank]
-    times: list[list[tuple[int, int]]] = [[] for _ in spelled]
-    for owner, span in zip(owners, spans, strict=True):
-        if owner >= 0:
-            times[owner].append(span)
-    return [(of_word[0][0], of_word[-1][1], _score(lattice[front:], found, of_word)) for of_word in times]
+    found = [row]
+    while found[-1]["end"] - found[-1]["start"] > WINDOW + 0.01:
+        rest = found.pop()
+        found += [{**rest, "end": rest["start"] + WINDOW}, {**rest, "start": rest["start"] + WINDOW - 2 * CONTEXT}]
+    return found
 
 
-def _score(lattice: LogProbs, found: Ints, spans: Sequence[tuple[int, int]]) -> float:
-    wildcard = lattice.shape[1] - 1
-    heard = [frame for start, end in spans if found[start] != wildcard for frame in range(start, end)]
-    return float(np.exp(lattice[heard, found[heard]]).mean()) if heard else math.nan
+def _samples(row: Mapping[str, Any], context: PartContext) -> Samples | ItemError:
+    try:
+        return read_window(context, row)
+    except ItemError as error:
+        return error

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from stages.align.ctc import Ints, ViterbiBackend
+from stages.align.ctc import PathBackend
 from stages.align.network import LogProbs
+from stages.align.viterbi import Ints
 
 
-class CtcForcedAligner(ViterbiBackend):
-    """The path is searched by `ctc_forced_aligner.forced_align`, one segment a call: it knows no larger batch."""
+class CtcForcedAligner(PathBackend):
+    """The path is searched by `ctc_forced_aligner.forced_align`, one text a call: it knows no larger batch."""
 
     @staticmethod
     def path(log_probs: LogProbs, targets: Ints, blank: int) -> Ints:
-        """See `ViterbiBackend.path`."""
+        """See `PathBackend.path`."""
         from ctc_forced_aligner import forced_align
 
         path, _scores = forced_align(log_probs[None], targets[None], blank=blank)

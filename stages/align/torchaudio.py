@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from stages.align.ctc import Ints, ViterbiBackend
+from stages.align.ctc import PathBackend
 from stages.align.network import LogProbs
+from stages.align.viterbi import Ints
 
 
-class Torchaudio(ViterbiBackend):
+class Torchaudio(PathBackend):
     """The path is searched by `torchaudio.functional.forced_align`."""
 
     @staticmethod
     def path(log_probs: LogProbs, targets: Ints, blank: int) -> Ints:
-        """See `ViterbiBackend.path`."""
+        """See `PathBackend.path`."""
         import torch
         from torchaudio.functional import forced_align
 

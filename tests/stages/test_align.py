@@ -21,9 +21,10 @@ from manifests.schema import ROW, Row, extend
 from manifests.store import Store
 from pipeline.contract import ItemError, PartContext, SilverError
 from stages.align import Align, network
-from stages.align.ctc import WILDCARD, aligned_words, spell
 from stages.align.ctc_forced_aligner import CtcForcedAligner
+from stages.align.spelling import WILDCARD, spell
 from stages.align.torchaudio import Torchaudio
+from stages.align.viterbi import aligned_words
 from stages.words import written_words
 from tests import tiny_ctc
 
@@ -118,18 +119,16 @@ def test_one_bad_row_costs_no_other(backend: str, model: Path, context: PartCont
         row(context, "silent", samples, "  "),
         row(context, "none", samples, "ab") | {"text_raw": None},
         row(context, "short", samples[:50], "ab"),
-        row(context, "hour", np.zeros(121 * 16_000), "ab"),
         row(context, "last", samples, "ab cd"),
     ]
-    good, long, silent, none, short, hour, last = (children[0] for children in stage(backend, model, context).apply(rows, context))
+    good, long, silent, none, short, last = (children[0] for children in stage(backend, model, context).apply(rows, context))
     assert good["words"] == last["words"]
     assert [word["word"] for word in good["words"]] == ["ab", "cd"]
     assert (silent["words"], silent["align_score"], silent.get("drop_reason")) == ([], None, None)
     assert none["words"] == []
     assert long["drop_reason"] == short["drop_reason"] == "alignment"
     assert "do not fit into" in long["drop_detail"]
-    assert (hour["drop_reason"], hour["drop_detail"][:8]) == ("too_long", "121.00 s")
-    assert context.errors == 3
+    assert context.errors == 2
 
 
 @pytest.mark.parametrize("backend", ["torchaudio", "ctc-forced-aligner"])
@@ -253,7 +252,7 @@ def test_both_searches_give_the_same_words_for_the_same_emissions(lattice: tuple
     if not isinstance(results[0], str):
         assert len(results[0]) == len(words)
         previous = 0
-        for start, end, score in results[0]:
+        for (start, end, score), _characters in results[0]:
             assert previous <= start < end <= len(log_probs)
             assert math.isnan(score) or 0 <= score <= 1.0001
             previous = end
@@ -263,8 +262,8 @@ def test_a_text_with_as_many_characters_as_frames_does_not_kill_the_process() ->
     """ctc-forced-aligner alone writes past its memory here. A process of its own: what is asserted is that it lives."""
     code = """
 import numpy as np
-from stages.align.ctc import aligned_words
 from stages.align.ctc_forced_aligner import CtcForcedAligner
+from stages.align.viterbi import aligned_words
 for frames in [*range(1, 40)] * 4:
     for characters in range(1, frames + 1):
         words = [[1 + i % 2] for i in range(characters)]
@@ -314,7 +313,7 @@ def test_separators_stand_between_words_where_the_model_has_them() -> None:
     for frame, heard in enumerate([0, 1, 1, 3, 3, 3, 2, 0]):  # blank, a, a, separator ..., b, blank
         log_probs[frame, heard] = np.log(0.97)
     for path in (Torchaudio.path, CtcForcedAligner.path):
-        assert [(start, end) for start, end, _ in aligned_words(log_probs, [[1], [2]], 0, 3, path)] == [(1, 3), (6, 7)]
+        assert [word[:2] for word, _ in aligned_words(log_probs, [[1], [2]], 0, 3, path)] == [(1, 3), (6, 7)]
 
 
 def test_numbers_are_spelled_as_they_are_spoken() -> None:

@@ -46,7 +46,7 @@ def align(shared: PartContext, rows: list[Row], **params: Any) -> list[list[Word
     backend = Attention(SimpleNamespace(**({"model": "base", "compute_type": "auto"} | params)))
     backend.identity()
     backend.setup(shared)
-    return list(backend.align([Item(row, whisper.read_window(shared, row)) for row in rows], shared))
+    return list(backend.align([Item(row, row["text_raw"]) for row in rows], shared))
 
 
 def written(words: list[Word] | ItemError) -> list[str]:

@@ -55,16 +55,22 @@ class _Block(nn.Module):
 class Head(nn.Module):
     """(batch, 1500, width) to logits (batch, 1500, classes)."""
 
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
     def __init__(self, config: Config, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
-        self.enter = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.hidden), nn.Dropout(dropout))
+        # A few of Whisper's features are many times larger than the rest: each is brought to zero mean and unit variance by itself.
+        self.register_buffer("mean", torch.zeros(config.width))
+        self.register_buffer("deviation", torch.ones(config.width))
+        self.enter = nn.Sequential(nn.Linear(config.width, config.hidden), nn.Dropout(dropout))
         self.blocks = nn.Sequential(*(_Block(config.hidden, config.kernel, dropout) for _ in range(config.blocks)))
         self.leave = nn.Sequential(nn.LayerNorm(config.hidden), nn.Linear(config.hidden, 1 + len(config.characters)))
 
     def forward(self, encoded: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        logits: torch.Tensor = self.leave(self.blocks(self.enter(encoded)))
+        logits: torch.Tensor = self.leave(self.blocks(self.enter((encoded - self.mean) / self.deviation)))
         return logits
 
     @property
@@ -82,12 +88,12 @@ class Head(nn.Module):
         """Seconds from one frame to the next."""
         return self.config.stride
 
-    def log_probs(self, outputs: Sequence[Encoded], batch_size: int, device: str) -> list[LogProbs]:
+    def log_probs(self, outputs: Sequence[Encoded], batch_size: int) -> list[LogProbs]:
         """For each window (shape (1500, width)), in order, its emissions, shape (1500, classes), moved back by `config.delay`."""
         found: list[LogProbs] = []
         with torch.inference_mode():
             for at in range(0, len(outputs), batch_size):
-                batch = torch.from_numpy(np.stack(outputs[at : at + batch_size])).to(device).float()
+                batch = torch.from_numpy(np.stack(outputs[at : at + batch_size])).to(self.mean.device).float()
                 emissions = torch.log_softmax(self(batch), dim=-1).cpu().numpy()
                 delay = self.config.delay
                 found += list(np.pad(emissions[:, delay:], ((0, 0), (0, delay), (0, 0)), mode="edge"))

@@ -1,4 +1,4 @@
-"""How far the first two labellers agree: 1 - WER of the second against the first, not below 0.
+"""How far labellers agree: 1 - WER of one against another, not below 0; of more than two, the mean over all pairs.
 
 Words where the language writes them apart, characters where it does not (1 - CER). YODAS-Granary and OWSM v4 keep what two models
 label with a WER of at most 10 %.
@@ -6,7 +6,9 @@ label with a WER of at most 10 %.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
+from itertools import combinations
 
 import jiwer
 
@@ -17,13 +19,23 @@ from stages.normalise.text import normalise
 def agreement(labels: Sequence[str], language: str | None) -> float | None:
     """0..1 over the normalised labels, hyphens apart ("twenty-one" and "21" agree); None with fewer than two.
 
-    >>> agreement(["Good morning, Vietnam!", "good morning vietnam"], "en"), agreement(["a b c d", "a b c e", "x"], "en"), agreement(["a"], "en")
-    (1.0, 0.75, None)
+    >>> agreement(["Good morning, Vietnam!", "good morning vietnam"], "en"), agreement(["a b c d", "a b c e", "a b c d"], "en"), agreement(["a"], "en")
+    (1.0, 0.8333333333333334, None)
     """
     if len(labels) < 2:
         return None
-    first, second = (normalise(label, language).replace("-", " ") for label in labels[:2])
-    if not first or not second:
-        return float(first == second)
+    texts = [comparable(label, language) for label in labels]
+    return statistics.fmean(similarity(first, second, language) for first, second in combinations(texts, 2))
+
+
+def comparable(label: str, language: str | None) -> str:
+    """The form of a label that `similarity` takes."""
+    return normalise(label, language).replace("-", " ")
+
+
+def similarity(reference: str, hypothesis: str, language: str | None) -> float:
+    """1 - WER (or CER) of two `comparable` texts, not below 0."""
+    if not reference or not hypothesis:
+        return float(reference == hypothesis)
     rate = jiwer.cer if split(language)[0] in UNSPACED else jiwer.wer
-    return max(0.0, 1.0 - float(rate(first, second)))
+    return max(0.0, 1.0 - float(rate(reference, hypothesis)))

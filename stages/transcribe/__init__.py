@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from manifests.schema import LABELS, Row
 from pipeline.contract import ItemError, PartContext, PartStage, StageParams, drop, operational
 from stages import models, whisper
+from stages.rules import columns, verdicts
 from stages.transcribe.labeller import Hypothesis, Labeller, compression_ratio
 
 
@@ -18,10 +19,16 @@ class Transcribe(PartStage):
     """Whisper's text of each window, in batches across recordings, sorted by length.
 
     The language is the row's expected one; where there is none, the one that `identify` heard, or else the one of the window.
+
+    A recipe may have several, each under a name of its own (`second: {stage: transcribe, model: small}`). One that finds labels in a row
+    adds its own to them, and leaves the text and what drops a row to the first: its text may be empty, and a row whose language its model
+    does not write gets none. With `when`, only rows for which that is true are heard: the cheap labeller first, the dear one where the
+    cheap one is unsure (`when: avg_logprob < -0.5`). A label is named after its labeller and model, and the section if it is not
+    `transcribe`: `faster-whisper/small (second)`.
     """
 
     name, version = "transcribe", "2"
-    reads = ("audio_path", "start", "end", "language")
+    reads: ClassVar[tuple[str, ...]] = ("audio_path", "start", "end", "language")
     adds = pa.schema(
         [
             ("labels", LABELS),
@@ -48,13 +55,25 @@ class Transcribe(PartStage):
         beam_size: int = Field(5, ge=1, description="hypotheses that the beam search keeps")
         initial_prompt: str | None = Field(None, description="text that the model takes for what was said before: names, spelling, style")
         compute_type: whisper.ComputeType = Field("auto", description=whisper.COMPUTE_TYPE)
+        when: str | None = Field(
+            None, description="DuckDB expression over the row's columns, as a rule of filter: only rows for which it is true are heard"
+        )
         batch_size: int = operational(8, "windows that are decoded together", ge=1)
+
+        @field_validator("when")
+        @classmethod
+        def _checked(cls, when: str | None) -> str | None:
+            if when is not None:
+                columns("when", when)
+            return when
 
     params: Params
 
     def __init__(self, params: Params) -> None:
         super().__init__(params)
         self._labeller = _labeller(params)
+        if params.when:
+            self.reads = tuple(dict.fromkeys((*type(self).reads, *columns("when", params.when))))  # type: ignore[misc]
 
     def identity(self) -> Mapping[str, str]:
         """The model's weights."""
@@ -66,36 +85,45 @@ class Transcribe(PartStage):
 
     def process(self, rows: list[Row], context: PartContext) -> Iterable[Row]:
         """Transcribe the windows of the part, the longest first: windows of a batch then end at about the same time."""
-        results: list[Hypothesis | ItemError | None] = [whisper.too_long(row) for row in rows]
+        heard = self._heard(rows, context)
+        results: list[Hypothesis | ItemError | None] = [
+            whisper.too_long(row) if chosen else None for row, chosen in zip(rows, heard, strict=True)
+        ]
         order = sorted(
-            (index for index, result in enumerate(results) if result is None), key=lambda index: rows[index]["start"] - rows[index]["end"]
+            (index for index, result in enumerate(results) if heard[index] and result is None),
+            key=lambda index: rows[index]["start"] - rows[index]["end"],
         )
         for index, written in zip(order, self._labeller.label([rows[index] for index in order], context), strict=True):
             results[index] = written
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, Hypothesis):
                 yield self._written(row, result)
-            elif result is not None:
+            elif result is None or (result.reason == "language_unknown" and row.get("labels")):
+                yield row
+            else:
                 yield context.item_error(row, result)
+
+    def _heard(self, rows: list[Row], context: PartContext) -> list[bool]:
+        """Of each row, whether `when` is true."""
+        if not self.params.when:
+            return [True] * len(rows)
+        name = f"{self.name}.when"
+        return [verdict is True for verdict in verdicts({name: self.params.when}, rows, context.schema, context.threads)[name]]
 
     def _written(self, row: Row, hypothesis: Hypothesis) -> Row:
         text = " ".join(hypothesis.text.split())
         origin = f"{self.params.labeller}/{models.title(self.params.model)}"
+        if self.name != type(self).name:
+            origin += f" ({self.name})"
         signals = {
             "avg_logprob": hypothesis.avg_logprob,
             "no_speech_prob": hypothesis.no_speech_prob,
             "compression_ratio": compression_ratio(text),
         }
-        row = (
-            row
-            | signals
-            | {
-                "labels": [{"labeller": origin, "text": text, "scores": hypothesis.scores} | signals],
-                "text_raw": text,
-                "round": 0,
-                "label_origin": origin,
-            }
-        )
+        label = {"labeller": origin, "text": text, "scores": hypothesis.scores} | signals
+        if row.get("labels"):
+            return row | {"labels": [*row["labels"], label]}
+        row = row | signals | {"labels": [label], "text_raw": text, "round": 0, "label_origin": origin}
         return row if text else drop(row, "no_text", "the model heard nothing to write")
 
 

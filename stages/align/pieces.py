@@ -102,7 +102,7 @@ def search_in_pieces(
     text = np.array(list(chain.from_iterable(spelled)), np.int64)
     runs = agreement(greedy.classes, text)
     agreed = sum(run.length for run in runs)
-    if agreed < LEAST * min(len(text), len(greedy.classes)):
+    if agreed <= LEAST * min(len(text), len(greedy.classes)):
         raise ItemError("alignment", f"the text is not what is heard: {agreed} of its {len(text)} characters were found in the audio")
     cuts = [(0, 0), *_cuts(runs, greedy, spelled, frames, stride), (frames, len(spelled))]
     found: list[Spans] = []

@@ -57,6 +57,8 @@ class WhisperX(CtcBackend):
         )["word_segments"]
         if len(aligned) != len(spelled):
             raise ItemError("alignment", f"whisperX found {len(aligned)} of {len(spelled)} words")
-        return [
-            Spans(Span(float(word["start"]) / self.stride, float(word["end"]) / self.stride, float(word["score"])), ()) for word in aligned
-        ]
+        found: list[Spans] = []
+        for word in aligned:
+            start = max(float(word["start"]) / self.stride, found[-1].word.end if found else 0.0)
+            found.append(Spans(Span(start, max(start, float(word["end"]) / self.stride), float(word["score"])), ()))
+        return found

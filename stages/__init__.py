@@ -17,6 +17,7 @@ STAGES = {
     "segment": "stages.segment:Segment",
     "identify": "stages.identify:Identify",
     "transcribe": "stages.transcribe:Transcribe",
+    "combine": "stages.combine:Combine",
     "align": "stages.align:Align",
     "resegment": "stages.resegment:Resegment",
     "normalise": "stages.normalise:Normalise",

@@ -128,8 +128,9 @@ def test_words_are_found_again_after_ten_minutes_of_music(
     assert np.mean(errors <= 0.5) >= 0.99
 
 
-def test_what_is_said_again_and_again_is_found_in_order(words: list[list[int]]) -> None:
-    repeated = words[:100] * 20
+@pytest.mark.parametrize("period", [10, 200])
+def test_what_is_said_again_and_again_is_found_in_order(words: list[list[int]], period: int) -> None:
+    repeated = (words[:period] * 2000)[:2000]
     log_probs, truth = lattice(repeated, CLASSES, wrong=0.05)
     assert np.mean(late(locate(log_probs, repeated), truth) <= 0.5) >= 0.99
 

@@ -22,6 +22,7 @@ STAGES = {
     "resegment": "stages.resegment:Resegment",
     "normalise": "stages.normalise:Normalise",
     "score": "stages.score:Score",
+    "perplexity": "stages.perplexity:Perplexity",
     "filter": "stages.filter:Filter",
     "pack": "stages.pack:Pack",
 }

@@ -11,6 +11,7 @@ from stages import whisper
 from stages.align import head
 from stages.align.network import LogProbs
 from stages.align.torchaudio import Torchaudio
+from stages.align.viterbi import Spans
 
 if TYPE_CHECKING:
     from stages.align import Align
@@ -40,9 +41,30 @@ class Embedded(Torchaudio):
         self._head = head.load(head.SHIPPED, context.device)
         self.vocabulary, self.blank, self.stride = self._head.vocabulary, self._head.blank, self._head.stride
 
+    def search(self, log_probs: LogProbs, spelled: Sequence[Sequence[int]], separator: int | None) -> list[Spans]:
+        """See `CtcBackend`. The network is sure of a character only some time after it began: starts are moved back."""
+        return started_earlier(super().search(log_probs, spelled, separator), self._head.config.delay / self.stride)
+
     def emissions(self, rows: Sequence[Mapping[str, Any]], context: PartContext) -> list[LogProbs | ItemError]:
         """See `CtcBackend`: one frame each 20 ms, of the whole 30 s that Whisper hears, padding included."""
         # What nobody has encoded yet is not kept: nobody is likely to ask for it again, and a long recording has many windows.
         outputs = whisper.encode(replace(context, memory=dict(context.memory)), self._whisper, rows)
         found = iter(self._head.log_probs([output for output in outputs if not isinstance(output, ItemError)], self._batch_size))
         return [output if isinstance(output, ItemError) else next(found) for output in outputs]
+
+
+def started_earlier(words: Sequence[Spans], frames: float) -> list[Spans]:
+    """The words with every character starting so many frames earlier, but not before the end of the one before it.
+
+    >>> started_earlier([Spans(Span(1, 9, 0.5), [Span(1, 2, 0.4), Span(8, 9, 0.6)])], 3)
+    [Spans(word=Span(start=0.0, end=9, score=0.5), characters=[Span(start=0.0, end=2, score=0.4), Span(start=5, end=9, score=0.6)])]
+    """
+    earlier = []
+    end = 0.0
+    for word, characters in words:
+        moved = []
+        for character in characters:
+            moved.append(character._replace(start=max(end, character.start - frames)))
+            end = character.end
+        earlier.append(Spans(word._replace(start=moved[0].start), moved))
+    return earlier

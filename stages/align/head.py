@@ -36,7 +36,7 @@ class Config:
     hidden: int
     blocks: int
     kernel: int  # frames, odd
-    delay: int  # frames by which its characters come late, measured in training
+    delay: float  # seconds by which its characters start late (their ends do not): measured in training, on synthetic speech
 
 
 class _Block(nn.Module):
@@ -89,14 +89,12 @@ class Head(nn.Module):
         return self.config.stride
 
     def log_probs(self, outputs: Sequence[Encoded], batch_size: int) -> list[LogProbs]:
-        """For each window (shape (1500, width)), in order, its emissions, shape (1500, classes), moved back by `config.delay`."""
+        """For each window (shape (1500, width)), in order, its emissions, shape (1500, classes)."""
         found: list[LogProbs] = []
         with torch.inference_mode():
             for at in range(0, len(outputs), batch_size):
                 batch = torch.from_numpy(np.stack(outputs[at : at + batch_size])).to(self.mean.device).float()
-                emissions = torch.log_softmax(self(batch), dim=-1).cpu().numpy()
-                delay = self.config.delay
-                found += list(np.pad(emissions[:, delay:], ((0, 0), (0, delay), (0, 0)), mode="edge"))
+                found += list(torch.log_softmax(self(batch), dim=-1).cpu().numpy())
         return found
 
 
@@ -124,6 +122,7 @@ def save(head: Head, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(asdict(head.config), indent=2) + "\n")
     save_file({name: tensor.half().contiguous() for name, tensor in head.state_dict().items()}, folder / "head.safetensors")
+    (folder / "head.safetensors").chmod(0o644)
 
 
 def read_config(folder: Path) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +10,8 @@ import numpy as np
 import typer
 
 from stages.align import head as heads
-from workflows.head import data, evaluate
-from workflows.head.corpora import RECORDED, SYNTHETIC, TEST
+from workflows.head import data, delay, evaluate
+from workflows.head.corpora import TEST
 from workflows.head.train import train
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -31,6 +32,7 @@ def make(
     corpora = [corpus for corpus in data.TRAINING if corpus.partition("+")[0] not in gone]
     prepare(corpora, folder)
     head = train(corpora, folder, epochs=epochs, report=typer.echo)
+    head.config = replace(head.config, delay=delay.measure(head))
     heads.save(head, target)
     typer.echo(f"{sum(weights.numel() for weights in head.parameters()):,} parameters in {target}")
 
@@ -55,9 +57,6 @@ def measure(source: Source = heads.SHIPPED, folder: Folder = WORK) -> None:
     typer.echo(
         f"word starts, {len(late)} words of LibriVox: {np.median(np.abs(late)):.0f} ms from pocketsphinx's (median), {np.median(late):+.0f} ms late"
     )
-    spoken = [corpus for corpus in (*RECORDED, *SYNTHETIC) if (folder / corpus / "encoded.npy").is_file()]
-    for corpus, values in evaluate.onsets(head, spoken, folder).items():
-        typer.echo(f"{corpus}: first words {1000 * np.median(values):+.0f} ms late (median of {len(values)})")
 
 
 app()

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,12 +19,12 @@ from filelock import FileLock
 from manifests.store import Store
 from pipeline.contract import ItemError, PartContext, SilverError
 from stages import whisper
+from stages.align.embedded import started_earlier
 from stages.align.head import Head
 from stages.align.network import LogProbs
 from stages.align.spelling import spell
 from stages.align.torchaudio import Torchaudio
 from stages.align.viterbi import aligned_words
-from stages.audio import SAMPLE_RATE, Samples
 from workflows.demo.speech import CACHE
 from workflows.head.data import ENCODER, read
 
@@ -59,34 +58,6 @@ def greedy(head: Head, log_probs: LogProbs) -> str:
     return "".join(head.config.characters[i - 1] for i in kept if i != head.blank)
 
 
-def onsets(head: Head, corpora: Sequence[str], folder: Path) -> dict[str, list[float]]:
-    """Of each utterance after a pause, by corpus: seconds by which its first word is aligned later than its sound begins.
-
-    The sound begins where its level first passes a hundredth (-20 dB) of the loudest 10 ms; this is how `delay` was chosen.
-    """
-    late = defaultdict(list)
-    for corpus in corpora:
-        windows = read(corpus, folder)
-        for (_, about), log_probs in zip(windows, head.log_probs([encoded for encoded, _ in windows], 8), strict=True):
-            samples = soundfile.read(folder / corpus / about["path"], dtype="float32")[0]
-            for utterance in about["utterances"]:
-                first, end = (round(utterance[edge] / head.stride) for edge in ("start", "end"))
-                words = [[head.vocabulary[c] for c in word] for word in utterance["spelled"].split()]
-                try:
-                    found = aligned_words(log_probs[max(0, first - 5) : end + 5], words, head.blank, head.vocabulary[" "], Torchaudio.path)
-                except ItemError:
-                    continue
-                begin = _onset(samples[round(utterance["start"] * SAMPLE_RATE) : round(utterance["end"] * SAMPLE_RATE)])
-                late[corpus].append((max(0, first - 5) + found[0].word.start) * head.stride - utterance["start"] - begin)
-    return dict(late)
-
-
-def _onset(samples: Samples) -> float:
-    hop = SAMPLE_RATE // 100
-    power = np.mean(samples[: len(samples) // hop * hop].reshape(-1, hop) ** 2, axis=1)
-    return float(np.argmax(power > power.max() / 100)) / 100
-
-
 def word_starts(head: Head, clips: Sequence[Clip]) -> list[float]:
     """Of each word of the clips, seconds by which the network's start is later than pocketsphinx's."""
     late = []
@@ -99,7 +70,9 @@ def word_starts(head: Head, clips: Sequence[Clip]) -> list[float]:
             raise SilverError(f"{clip.path}: {output}")
         log_probs = head.log_probs([output], 1)[0][: round(duration / head.stride)]
         words = [spell(word, "en", head.vocabulary) for word, _ in clip.words]
-        found = aligned_words(log_probs, words, head.blank, head.vocabulary[" "], Torchaudio.path)
+        found = started_earlier(
+            aligned_words(log_probs, words, head.blank, head.vocabulary[" "], Torchaudio.path), head.config.delay / head.stride
+        )
         late += [spans.word.start * head.stride - start for spans, (_, start) in zip(found, clip.words, strict=True)]
     return late
 

@@ -35,7 +35,7 @@ def train(
     chance = random.Random(seed)  # noqa: S311 - a reproducible choice
     training, held_out = split(corpora, folder)
     sizes = {"hidden": 192, "blocks": 4, "kernel": 9} | (config or {})
-    head = Head(Config(encoder=ENCODER, width=512, stride=STRIDE, characters=CHARACTERS, delay=0, **sizes), dropout=0.15)
+    head = Head(Config(encoder=ENCODER, width=512, stride=STRIDE, characters=CHARACTERS, delay=0.0, **sizes), dropout=0.15)
     frames = torch.from_numpy(
         np.concatenate([encoded[::25] for encoded, _ in training[:: max(1, len(training) // 100)]]).astype(np.float32)
     )

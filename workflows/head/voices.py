@@ -98,25 +98,46 @@ def _espeak_library() -> tuple[Any, int]:
     return library, rate
 
 
+class _Event(ctypes.Structure):
+    """`espeak_EVENT` of speak_lib.h."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("message", ctypes.c_uint),
+        ("text_position", ctypes.c_int),  # from 1
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),  # milliseconds
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
 def _espeak(name: str) -> Say:
+    return lambda text, chance: espeak_words(text, name, chance)[0]
+
+
+def espeak_words(text: str, name: str, chance: random.Random) -> tuple[Samples, list[float]]:
+    """What espeak-ng says in one of its voices, and when each word starts, in seconds: exactly, since it says so itself."""
     library, rate = _espeak_library()
     pieces: list[bytes] = []
+    starts: list[float] = []
 
-    def collect(wave: int | None, count: int, _events: int | None) -> int:
+    def collect(wave: int | None, count: int, events: Any) -> int:
         if wave and count:
             pieces.append(ctypes.string_at(wave, 2 * count))
+        position = 0
+        while events[position].type:  # 0 ends the list
+            if events[position].type == 1:  # a word
+                starts.append(events[position].audio_position / 1000)
+            position += 1
         return 0
 
-    callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)(collect)
-
-    def say(text: str, chance: random.Random) -> Samples:
-        pieces.clear()
-        library.espeak_SetSynthCallback(callback)
-        library.espeak_SetVoiceByName(f"{name}+{chance.choice(['m1', 'm3', 'm7', 'f1', 'f2', 'f4'])}".encode())
-        library.espeak_SetParameter(1, chance.randint(130, 190), 0)  # words a minute
-        library.espeak_SetParameter(3, chance.randint(35, 65), 0)  # pitch
-        encoded = text.encode() + b"\0"
-        library.espeak_Synth(encoded, len(encoded), 0, 0, 0, 1, None, None)  # 1: UTF-8
-        return _samples(b"".join(pieces), rate)
-
-    return say
+    callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_Event))(collect)
+    library.espeak_SetSynthCallback(callback)
+    library.espeak_SetVoiceByName(f"{name}+{chance.choice(['m1', 'm3', 'm7', 'f1', 'f2', 'f4'])}".encode())
+    library.espeak_SetParameter(1, chance.randint(130, 190), 0)  # words a minute
+    library.espeak_SetParameter(3, chance.randint(35, 65), 0)  # pitch
+    encoded = text.encode() + b"\0"
+    library.espeak_Synth(encoded, len(encoded), 0, 0, 0, 1, None, None)  # 1: UTF-8
+    return _samples(b"".join(pieces), rate), starts

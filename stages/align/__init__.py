@@ -31,17 +31,17 @@ class Align(PartStage):
         """Which model aligns."""
 
         backend: Literal["attention", "embedded", "torchaudio", "ctc-forced-aligner", "whisperx"] = Field(
-            "attention",
-            description="attention (of a Whisper); embedded (our CTC network on Whisper base's encoder); or another CTC model, its path searched by "
-            "torchaudio, ctc-forced-aligner or whisperx",
+            "embedded",
+            description="embedded (a romanised CTC network that comes with Silver, on Whisper base's encoder); attention (of a Whisper); or another "
+            "CTC model, its path searched by torchaudio, ctc-forced-aligner or whisperx",
         )
         model: ModelName | None = operational(
             None,
             "attention: a Whisper (name, owner/repository or folder), by default large-v3; best that of transcribe, so that each window is heard "
-            "once; the others: a torchaudio bundle, by default MMS_FA "
+            "once; embedded: none, its Whisper is always base; the others: a torchaudio bundle, by default MMS_FA "
             "(romanised, 1,100 languages), or a folder with a Hugging Face CTC model (config.json, vocab.json, weights)",
         )
-        compute_type: ComputeType = Field("auto", description=f"attention: {COMPUTE_TYPE}")
+        compute_type: ComputeType = Field("auto", description=f"embedded and attention: {COMPUTE_TYPE}")
         text: Literal["text_raw", "text_source"] = Field(
             "text_raw",
             description="which text: that of transcribe, or the transcript that came with the audio, which then becomes `text_raw`; so a long "
@@ -54,6 +54,13 @@ class Align(PartStage):
         def _characters_are_known(self) -> Self:
             if self.characters and self.backend in ("attention", "whisperx"):
                 msg = f"{self.backend} gives no times of characters: take another backend, or characters=false"
+                raise ValueError(msg)
+            return self
+
+        @model_validator(mode="after")
+        def _model_is_a_choice(self) -> Self:
+            if self.backend == "embedded" and self.model is not None:
+                msg = f"embedded always aligns with Whisper base: leave out model={self.model}, or choose another backend"
                 raise ValueError(msg)
             return self
 

@@ -8,14 +8,19 @@ time, so aggregates, subqueries, clocks and files are refused, before any work s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, field_validator
 
+from manifests.part import PartRef, read_part
 from manifests.schema import Row
-from pipeline.contract import PartContext, PartStage, StageParams, drop
+from manifests.store import Store
+from pipeline.contract import PartContext, PartStage, StageParams, drop, is_live
 from stages.rules import columns, verdicts
+from stages.words import written_words
 
 _CODE = "regexp_extract(lower(language), '^[a-z]+')"
 _SAME = "('nb', 'no'), ('nn', 'no'), ('fil', 'tl'), ('jv', 'jw'), ('cmn', 'zh'), ('zh', 'yue'), ('iw', 'he'), ('in', 'id')"
@@ -41,7 +46,9 @@ tell a language by; from there on 0.3 lost 2 of 415 voice prompts in English, Sp
 class Filter(PartStage):
     """Drops the rows for which a rule is not true; `drop_reason` names all such rules, `drop_detail` the values they saw.
 
-    The rules are DuckDB expressions, each by itself over the columns of one row.
+    The rules are DuckDB expressions, each by itself over the columns of one row. With `target_wer` the corpus asks for an outcome: of
+    the rows that every rule lets pass, those with the highest `confidence` stay, as many as keep the expected WER of all of them within
+    the target; the others are dropped as `target_wer`. The threshold that follows from this is in every such row's `drop_detail`.
     """
 
     name, version = "filter", "1"
@@ -56,6 +63,13 @@ class Filter(PartStage):
             validate_default=True,
             description="name: DuckDB expression over the row's columns that must be true; those given here are added to the default rules, "
             "replace them by name, or switch one off (null)",
+        )
+
+        target_wer: float | None = Field(
+            None,
+            gt=0,
+            lt=1,
+            description="expected WER of what is kept, over the whole corpus: 0.1 keeps all that is possible at one wrong word in ten",
         )
 
         @field_validator("rules", mode="before")
@@ -78,7 +92,21 @@ class Filter(PartStage):
         super().__init__(params)
         # What a filter reads is in its rules: so a rule about a column that no stage adds fails when the recipe is read.
         used = {column: None for name, rule in self.params.rules.items() for column in columns(name, rule)}
-        self.reads = tuple(used)  # type: ignore[misc]
+        self.surveys = self.params.target_wer is not None
+        self.reads = tuple(used | dict.fromkeys(("confidence", "text") if self.surveys else ()))  # type: ignore[misc]
+
+    def survey(self, parts: Sequence[PartRef], store: Store) -> float:
+        """The least confidence at which the expected WER of all rows from there on is within `target_wer`; above 1 where there is none."""
+        confidences, words = [], []
+        for ref in parts:
+            table = read_part(store, ref)
+            rows = [row for row in table.select([*dict.fromkeys([*self.reads, "drop_reason"])]).to_pylist() if is_live(row)]
+            found = verdicts(self.params.rules, rows, table.schema)
+            passing = [row for index, row in enumerate(rows) if all(found[name][index] is True for name in found)]
+            known = [row for row in passing if row["confidence"] is not None]
+            confidences += [row["confidence"] for row in known]
+            words += [len(written_words(row["text"] or "")) for row in known]
+        return lowest_confidence(np.array(confidences, np.float64), np.array(words, np.float64), self.params.target_wer)
 
     def process(self, rows: list[Row], context: PartContext) -> Iterator[Row]:
         """The rows in order, each kept or dropped.
@@ -90,11 +118,37 @@ class Filter(PartStage):
         found = verdicts(rules, rows, context.schema, context.threads)
         for index, row in enumerate(rows):
             failing = [name for name in rules if found[name][index] is not True]
-            yield (
-                drop(row, ";".join(failing), "; ".join(_detail(name, rules[name], columns(name, rules[name]), row) for name in failing))
-                if failing
-                else row
-            )
+            if failing:
+                yield drop(
+                    row, ";".join(failing), "; ".join(_detail(name, rules[name], columns(name, rules[name]), row) for name in failing)
+                )
+            elif self.surveys and not (row["confidence"] is not None and row["confidence"] >= self.surveyed):
+                yield drop(row, "target_wer", _too_unsure(row["confidence"], self.surveyed, self.params.target_wer))
+            else:
+                yield row
+
+
+def lowest_confidence(confidences: npt.NDArray[np.float64], words: npt.NDArray[np.float64], target: float) -> float:
+    """The least of `confidences` (0..1, shape (n,)) from which on the mean of 1 - confidence, weighted by `words`, is at most `target`.
+
+    Above 1 if even the most confident segment expects more errors than that.
+
+    >>> lowest_confidence(np.array([0.9, 0.8, 0.5]), np.array([10.0, 10.0, 10.0]), 0.16)
+    0.8
+    """
+    order = np.argsort(-confidences, kind="stable")
+    expected = np.cumsum(words[order] * (1 - confidences[order])) / np.maximum(np.cumsum(words[order]), 1)
+    ends = np.append(np.diff(confidences[order]) != 0, [True])[: len(order)]  # equal ones stay or leave together
+    within = np.flatnonzero((expected <= target + 1e-9) & ends)
+    return float(confidences[order][within[-1]]) if len(within) else 2.0
+
+
+def _too_unsure(confidence: float | None, least: float, target: float) -> str:
+    if confidence is None:
+        return "target_wer: no confidence (NULL)"
+    if least > 1:
+        return f"target_wer: no segment is confident enough for an expected WER of {target:g} (confidence={confidence:.6g})"
+    return f"target_wer: an expected WER of {target:g} takes a confidence of {least:.6g} (confidence={confidence:.6g})"
 
 
 def _detail(name: str, rule: str, used: Iterable[str], row: Row) -> str:

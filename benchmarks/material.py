@@ -70,7 +70,7 @@ def _shows(lines: Iterable[tuple[Path, str]], seed: int) -> Iterable[tuple[Sampl
     spans: list[tuple[float, float, str]] = []
     at = 0
     for path, text in lines:
-        if not len(samples := _read(path)):
+        if not len(samples := _trimmed(_read(path))):
             continue  # some files of the game are empty
         pause = np.random.default_rng(at).normal(0, 1e-4, round(chance.uniform(0.3, 0.9) * SAMPLE_RATE)).astype(np.float32)
         pieces += [pause, samples]
@@ -90,3 +90,10 @@ def _read(path: Path) -> Samples:
         frames += [out.to_ndarray()[0] for out in resampler.resample(None)]
     samples: Samples = np.concatenate([*frames, np.zeros(0, np.float32)]).astype(np.float32)
     return samples
+
+
+def _trimmed(samples: Samples) -> Samples:
+    """Without the silence around it, of which the game's files have a second or more: the pauses between utterances are made here."""
+    loud = np.flatnonzero(np.abs(samples) > 0.03 * np.abs(samples).max(initial=0))
+    edge = SAMPLE_RATE // 5
+    return samples[max(0, loud[0] - edge) : loud[-1] + edge] if len(loud) else samples[:0]

@@ -23,6 +23,7 @@ STAGES = {
     "normalise": "stages.normalise:Normalise",
     "score": "stages.score:Score",
     "perplexity": "stages.perplexity:Perplexity",
+    "confidence": "stages.confidence:Confidence",
     "filter": "stages.filter:Filter",
     "pack": "stages.pack:Pack",
 }

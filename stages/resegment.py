@@ -6,7 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import cache
+from itertools import accumulate, pairwise
 from typing import Any, Self
 
 import pyarrow as pa
@@ -14,8 +15,12 @@ from pydantic import Field, model_validator
 
 from manifests.schema import Row, segment_id
 from pipeline.contract import ExpandingStage, PartContext, StageParams, drop
+from stages import cut
+from stages.words import written_words
 
 _SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！", "．", "।", "؟", "۔", "።")
+_FAR = 60
+"""Seconds: no longer segment is considered where there is a pause inside, unless `max_duration` is nearly that long. Windows are shorter."""
 _CLOSING = "\"'”’»)]}」』）"
 
 
@@ -28,12 +33,12 @@ class Resegment(ExpandingStage):
     longer than `max_duration` (never longer than its window): a cut through speech would damage the label.
 
     Each segment keeps up to `pad` of the pause at its edges, at most half of it, so that segments never overlap. Times are whole
-    milliseconds. A row without words is dropped as `no_words`. Of `labels`, the one that `text_raw` is stays, with the segment's
-    text; the others cannot be cut (they have no word times) and are left out. `window_id` is the `segment_id` of the window.
+    milliseconds. A row without words is dropped as `no_words`. Every one of `labels` is cut where `text_raw` is (see `stages.cut`), with
+    the scores of its words; its other figures stay those of the window. `window_id` is the `segment_id` of the window.
     """
 
-    name, version = "resegment", "1"
-    reads = ("segment_id", "words", "text_raw")
+    name, version = "resegment", "2"
+    reads = ("segment_id", "words", "text_raw", "language")
     adds = pa.schema([("window_id", pa.string())])
     light = True
 
@@ -61,14 +66,16 @@ class Resegment(ExpandingStage):
             return [drop(row, "no_words", "the aligner found no words in this window")]
         cuts = [0, *self._cuts(words), len(words)]
         texts = _texts(row["text_raw"] or "", [word.entry["word"] for word in words], cuts)
+        labels = [_cut(label, row["text_raw"] or "", texts, row["language"]) for label in row.get("labels") or []]
         pad = round(self.params.pad * 1000)
         children = []
-        for (first, last), text in zip(pairwise(cuts), texts, strict=True):
+        for index, ((first, last), text) in enumerate(zip(pairwise(cuts), texts, strict=True)):
             # Times are whole, so the middle of a gap is never inside a word, and is the same from both sides.
             before = (words[first - 1].end + words[first].start) // 2 if first else window[0]
             after = (words[last - 1].end + words[last].start) // 2 if last < len(words) else window[1]
             start, end = max(before, words[first].start - pad), min(after, words[last - 1].end + pad)
-            children.append(_child(row, words[first:last], start / 1000, end / 1000, text))
+            own = {"text_raw": text} | ({"labels": [label[index] for label in labels]} if labels else {})
+            children.append(_child(row | own, words[first:last], start / 1000, end / 1000))
         return children
 
     def _cuts(self, words: Sequence[_Word]) -> list[int]:
@@ -80,9 +87,16 @@ class Resegment(ExpandingStage):
             if words[i].start - words[i - 1].end >= 1000 * (min(p.pause, p.sentence_pause) if ends_sentence else p.pause):
                 places.append(i)
         places.append(len(words))
+        cost = cache(self._cost)  # many stretches of a long row are equally long
         best = [(0.0, 0)]  # of each place: the least cost of the segments before it, and where the last of them begins
         for at in range(1, len(places)):
-            costs = [(best[since][0] + self._cost(words[places[since] : places[at]]), since) for since in range(at)]
+            end = words[places[at] - 1].end
+            costs: list[tuple[float, int]] = []
+            for since in range(at - 1, -1, -1):
+                duration = end - words[places[since]].start
+                if costs and duration > 1000 * max(_FAR, 2 * p.max_duration):
+                    break  # so that an hour of words takes linear time
+                costs.append((best[since][0] + cost(duration), since))
             best.append(min(costs))
         cuts = []
         at = best[-1][1]
@@ -91,9 +105,9 @@ class Resegment(ExpandingStage):
             at = best[at][1]
         return cuts[::-1]
 
-    def _cost(self, words: Sequence[_Word]) -> float:
+    def _cost(self, milliseconds: int) -> float:
         p = self.params
-        duration = max(0.001, (words[-1].end - words[0].start) / 1000)
+        duration = max(1, milliseconds) / 1000
         outside = max(0.0, math.log(p.min_duration / duration), math.log(duration / p.max_duration))
         return math.log(duration / math.sqrt(p.min_duration * p.max_duration)) ** 2 + 100 * outside
 
@@ -127,30 +141,40 @@ def _milliseconds(seconds: float | None) -> int | None:
 
 def _texts(text: str, words: Sequence[str], cuts: Sequence[int]) -> list[str]:
     """The text between cuts, exactly as it is written; the words joined where the text has others than these."""
-    places, at = [0], 0
+    places, at, inner = [0], 0, set(cuts[1:])
     for i, word in enumerate(map(str.strip, words)):
         found = text.find(word, at)
         if found < 0 or any(character.isalnum() for character in text[at:found]):
             space = " " if any(map(str.isspace, text.strip())) else ""
             return [space.join(each.strip() for each in words[a:b]) for a, b in pairwise(cuts)]
-        if i in cuts[1:]:
+        if i in inner:
             places.append(found)
         at = found + len(word)
     return [text[a:b].strip() for a, b in pairwise([*places, len(text)])]
 
 
-def _child(row: Row, words: Sequence[_Word], start: float, end: float, text: str) -> Row:
+def _cut(label: dict[str, Any], text: str, texts: Sequence[str], language: str | None) -> list[dict[str, Any]]:
+    """A label of the window as one label for each segment."""
+    written = label["text"] or ""
+    same = written.strip() == text.strip()
+    pieces = [label | {"text": piece} for piece in (texts if same else cut.apart(written, texts, language))]
+    counts = [len(written_words(piece["text"])) for piece in pieces]
+    scores = label.get("scores")
+    ends = list(accumulate(counts, initial=0))
+    for piece, (first, last) in zip(pieces, pairwise(ends), strict=True):
+        # Scores that do not fit the words are worse than none.
+        piece["scores"] = scores[first:last] if scores is not None and len(scores) == ends[-1] else None
+    return pieces
+
+
+def _child(row: Row, words: Sequence[_Word], start: float, end: float) -> Row:
     scores = [word.entry["score"] for word in words if word.entry["score"] is not None and math.isfinite(word.entry["score"])]
-    labels = row.get("labels") or []
-    chosen = [label for label in labels if (label["text"] or "").strip() == (row["text_raw"] or "").strip()] or labels
     return row | {
         "segment_id": segment_id(row["recording_id"], start, end),
         "start": start,
         "end": end,
         "duration": round(end - start, 3),
-        "text_raw": text,
         "words": [word.entry | {"start": word.start / 1000, "end": word.end / 1000} for word in words],
-        "labels": [label | {"text": text} for label in chosen[:1]],
         "align_score": statistics.fmean(scores) if scores else None,
         "window_id": row["segment_id"],
     }

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -15,7 +14,7 @@ from manifests.schema import Row
 from pipeline.contract import PartContext, PartStage, StageParams, drop
 from stages.combine.evaluators import EVALUATORS, Evaluator, aligner, best
 from stages.combine.rover import Label, rover
-from stages.score.agreement import agreement, comparable
+from stages.score.agreement import agreement, spoken_words
 from stages.transcribe.labeller import compression_ratio
 from stages.words import written_words
 
@@ -51,9 +50,9 @@ class Combine(PartStage):
             "rover", description="who finds the text: a vote on words, evaluators, or the last"
         )
         alpha: float = Field(
-            0.5, ge=0, le=1, description="rover: weight of the share of votes; the rest is that of the confidence (ROVER's alpha)"
+            0.3, ge=0, le=1, description="rover: weight of the share of votes; the rest is that of the confidence (ROVER's alpha)"
         )
-        null_confidence: float = Field(0.5, ge=0, le=1, description="rover: confidence of those who wrote no word where others did")
+        null_confidence: float = Field(0.3, ge=0, le=1, description="rover: confidence of those who wrote no word where others did")
         evaluators: list[Literal["agreement", "log_probability", "word_probability", "loops", "language", "ctc"]] = Field(
             ["agreement", "word_probability", "language"], min_length=1, description="evaluators: who ranks the labels"
         )
@@ -94,7 +93,7 @@ class Combine(PartStage):
 
     def _vote(self, row: Row, labels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         texts = [Label(label["text"] or "", _scores(label)) for label in labels]
-        text = rover(texts, _words_of(row["language"]), self.params.alpha, self.params.null_confidence)
+        text = rover(texts, lambda word: spoken_words(word, row["language"]), self.params.alpha, self.params.null_confidence)
         signals = {
             name: statistics.fmean(known) if (known := [value for label in labels if _known(value := label[name])]) else None
             for name in _SIGNALS
@@ -117,14 +116,3 @@ def _scores(label: Mapping[str, Any]) -> Sequence[float | None]:
 
 def _known(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
-
-
-@lru_cache(maxsize=64)
-def _words_of(language: str | None) -> Callable[[str], list[str]]:
-    """What is said for a written word, as labels are compared."""
-
-    @lru_cache(maxsize=65536)
-    def words(written: str) -> list[str]:
-        return comparable(written, language).split()
-
-    return words

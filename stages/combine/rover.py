@@ -9,15 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
-from operator import itemgetter
 
-from rapidfuzz.distance import Levenshtein
-
+from stages.pairing import pair
 from stages.words import written_words
-
-_GAP = 3.0
-"""Costs of the alignment are those of NIST's sclite: a gap 3, a substitution 4, or less (at least 3) for words that share letters."""
 
 
 @dataclass(frozen=True)
@@ -89,32 +83,13 @@ def _probability(score: float | None) -> float:
 
 
 def _aligned(network: list[_Slot], arcs: Sequence[_Arc], label: int) -> list[_Slot]:
-    """The network with one more label in it: the cheapest path through both."""
+    """The network with one more label in it."""
     said = [{arc.spoken for arc in slot.values()} for slot in network]
-    skip = [0.0 if len(slot) < label else _GAP for slot in network]  # a gap costs nothing where there is one already
-    # Of each pair of prefixes: the least cost, and the last step to it (how many slots and arcs it takes).
-    paths = [[(0.0, (0, 0))] * (len(arcs) + 1) for _ in range(len(network) + 1)]
-    for i, j in product(range(len(network) + 1), range(len(arcs) + 1)):
-        steps = []
-        if i and j:
-            steps.append((paths[i - 1][j - 1][0] + _difference(arcs[j - 1].spoken, said[i - 1]), (1, 1)))
-        if i:
-            steps.append((paths[i - 1][j][0] + skip[i - 1], (1, 0)))
-        if j:
-            steps.append((paths[i][j - 1][0] + _GAP, (0, 1)))
-        paths[i][j] = min(steps, key=itemgetter(0), default=(0.0, (0, 0)))
-    slots: list[_Slot] = []
-    i, j = len(network), len(arcs)
-    while i or j:
-        slot, arc = paths[i][j][1]
-        slots.append((network[i - 1] if slot else {}) | ({label: arcs[j - 1]} if arc else {}))
-        i, j = i - slot, j - arc
-    return slots[::-1]
-
-
-def _difference(spoken: str, others: set[str]) -> float:
-    """Cost of putting a word into a slot: nothing beside itself, else the less the more letters it shares with a word there."""
-    return 0.0 if spoken in others else _GAP + min(Levenshtein.normalized_distance(spoken, other) for other in others)
+    free = [len(slot) < label for slot in network]  # where there is a gap already
+    return [
+        (network[slot] if slot is not None else {}) | ({label: arcs[arc]} if arc is not None else {})
+        for slot, arc in pair(said, [arc.spoken for arc in arcs], free)
+    ]
 
 
 def _winner(slot: _Slot, count: int, alpha: float, null_confidence: float) -> str | None:

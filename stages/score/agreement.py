@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import combinations
 
 import jiwer
@@ -31,6 +32,16 @@ def agreement(labels: Sequence[str], language: str | None) -> float | None:
 def comparable(label: str, language: str | None) -> str:
     """The form of a label that `similarity` takes."""
     return normalise(label, language).replace("-", " ")
+
+
+@lru_cache(maxsize=65536)
+def spoken_words(word: str, language: str | None) -> tuple[str, ...]:
+    """What is said for one written word, as labels are compared: nothing, a word, or several.
+
+    >>> spoken_words("Twenty-one,", "en"), spoken_words("21", "en"), spoken_words("—", "en")
+    (('twenty', 'one'), ('twenty', 'one'), ())
+    """
+    return tuple(comparable(word, language).split())
 
 
 def similarity(reference: str, hypothesis: str, language: str | None) -> float:

@@ -38,7 +38,7 @@ def test_a_window_is_cut_in_the_middle_of_its_pause_and_each_part_knows_where_it
     assert (first["text_raw"], second["text_raw"]) == ("Hello there.", "How are you?")
     assert [word["word"] for word in second["words"]] == ["How", "are you?"]
     assert (first["align_score"], second["align_score"]) == (0.375, 0.875)
-    assert second["labels"] == [{"labeller": "base", "text": "How are you?", "avg_logprob": -0.1}]
+    assert second["labels"][1] == {"labeller": "base", "text": "How are you?", "avg_logprob": -0.1, "scores": None}
     assert first["window_id"] == second["window_id"] == "the window"
     assert first["channel"] == "kept"
 
@@ -96,6 +96,59 @@ def test_broken_times_are_mended_without_touching_the_order() -> None:
     assert [child["text_raw"] for child in children] == ["a b c", "d e"]
 
 
+def test_every_label_is_cut_where_the_chosen_one_is_and_its_scores_with_it() -> None:
+    row = window(
+        ("Good", 0.0, 3.0), ("morning.", 3.0, 6.0), ("It", 8.0, 9.0), ("is", 9.0, 9.5), ("21", 9.5, 11.0), ("degrees.", 11.0, 14.0)
+    )
+    row["labels"] = [
+        {"labeller": "chosen", "text": row["text_raw"], "scores": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]},
+        {"labeller": "longer", "text": "Um, good morning everyone. It's twenty-one degrees", "scores": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]},
+        {"labeller": "late", "text": "— twenty one degrees! —", "scores": [0.1, 0.2, 0.3, 0.4, 0.5]},
+        {"labeller": "other", "text": "Доброе утро", "scores": None},
+        {"labeller": "silent", "text": "", "scores": []},
+        {"labeller": "nothing", "text": None, "scores": None},
+        {"labeller": "wrong", "text": "good morning", "scores": [0.5]},
+    ]
+    first, second = resegment(row)
+    pairs = [
+        (one["labeller"], one["text"], other["text"], one["scores"], other["scores"])
+        for one, other in zip(first["labels"], second["labels"], strict=True)
+    ]
+    assert pairs[:3] == [
+        ("chosen", "Good morning.", "It is 21 degrees.", [0.1, 0.2], [0.3, 0.4, 0.5, 0.6]),
+        ("longer", "Um, good morning everyone.", "It's twenty-one degrees", [0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7]),
+        ("late", "—", "twenty one degrees! —", [0.1], [0.2, 0.3, 0.4, 0.5]),
+    ]
+    assert " ".join(pairs[3][1:3]).strip() == "Доброе утро"  # wherever it goes, it stays whole
+    assert pairs[4:] == [
+        ("silent", "", "", [], []),
+        ("nothing", "", "", None, None),
+        ("wrong", "good morning", "", None, None),  # as many scores as words, or none
+    ]
+
+
+def test_scripts_without_spaces_are_cut_by_character() -> None:
+    row = window(("今", 0.0, 3.0), ("天。", 3.0, 6.0), ("你", 8.0, 9.0), ("好", 9.0, 14.0), text="今天。你好") | {"language": "zh"}
+    row["labels"] = [{"labeller": "other", "text": "今日天,您好。", "scores": [0.1, 0.2, 0.3, 0.4, 0.5]}]
+    assert [(child["labels"][0]["text"], child["labels"][0]["scores"]) for child in resegment(row)] == [
+        ("今日天,", [0.1, 0.2, 0.3]),
+        ("您好。", [0.4, 0.5]),
+    ]
+
+
+def test_an_hour_of_words_is_cut_in_no_time_and_as_a_window_is() -> None:
+    row = window(*[(f"w{i}.", 0.9 * i, 0.9 * i + 0.6) for i in range(4000)], end=3600.0)
+    durations = [child["duration"] for child in resegment(row)]
+    assert len(durations) > 180
+    assert all(2 <= duration <= 20 for duration in durations)
+
+
+def test_what_aligners_say_of_a_word_stays_with_it() -> None:
+    row = window(("a", 0.0, 6.0), ("b", 7.0, 13.0))
+    row["words"] = [word | {"spelled": "a", "heard": "b", "characters": [{"character": "a"}]} for word in row["words"]]
+    assert resegment(row)[1]["words"][0] == row["words"][1]
+
+
 def test_scores_that_are_not_there_do_not_count() -> None:
     row = window(("a", 0.0, 3.0), ("b", 3.0, 6.0))
     row["words"][0]["score"] = None
@@ -126,6 +179,8 @@ def windows(draw: st.DrawFn) -> Row:
             times.append((at, at := at + draw(st.floats(0, 1.5))))
     separator = draw(st.sampled_from([" ", "", "  "]))
     row = window(*[(word, a, b) for word, (a, b) in zip(words, times, strict=True)], text=separator.join(words))
+    other = draw(st.lists(st.sampled_from(["so", "It", "wasn't", "好", "…", "42", "—"]), max_size=25))
+    row["labels"].append({"labeller": "third", "text": " ".join(other), "scores": None})
     return row | {"start": start, "end": start + draw(st.floats(0.01, 30))}
 
 
@@ -134,6 +189,8 @@ def test_no_word_is_lost_cut_or_twice_whatever_the_times(row: Row, params: dict[
     children = resegment(row, **params)
     assert [word["word"] for child in children for word in child["words"]] == [word["word"] for word in row["words"]]
     assert "".join("".join(child["text_raw"].split()) for child in children) == "".join(row["text_raw"].split())
+    for index, label in enumerate(row["labels"]):
+        assert "".join("".join(child["labels"][index]["text"].split()) for child in children) == "".join(label["text"].split())
     at = row["start"] - 1e-6
     for child in children:
         assert at <= child["start"] <= child["end"] <= row["end"] + 0.001

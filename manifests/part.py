@@ -38,16 +38,6 @@ class Counts:
     dropped: dict[str, tuple[int, float]] = field(default_factory=dict)
     """`stage:reason` to (rows, seconds); a row with two reasons counts once, under `stage:reason1;reason2`."""
 
-    def __add__(self, other: Counts) -> Counts:
-        dropped = dict(self.dropped)
-        for reason, (rows, seconds) in other.dropped.items():
-            had_rows, had_seconds = dropped.get(reason, (0, 0.0))
-            dropped[reason] = (had_rows + rows, had_seconds + seconds)
-        return Counts(
-            self.rows_in + other.rows_in, self.live_in + other.live_in, self.seconds_in + other.seconds_in, self.rows + other.rows,
-            self.live + other.live, self.seconds + other.seconds, self.made + other.made, dropped,
-        )  # fmt: skip
-
     @classmethod
     def of(cls, rows: list[Row], before: Counts | None = None) -> Counts:
         """Count the rows of a part that follows one with the counts `before`."""

@@ -54,7 +54,7 @@ class Combine(PartStage):
         )
         null_confidence: float = Field(0.3, ge=0, le=1, description="rover: confidence of those who wrote no word where others did")
         evaluators: list[Literal["agreement", "log_probability", "word_probability", "loops", "language", "ctc"]] = Field(
-            ["agreement", "word_probability", "language"], min_length=1, description="evaluators: who ranks the labels"
+            ["word_probability", "ctc"], min_length=1, description="evaluators: who ranks the labels"
         )
 
     params: Params

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from urllib.error import URLError
 
@@ -15,6 +16,7 @@ import torch
 import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from manifests.part import to_table
 from manifests.schema import ROW, Row, extend
@@ -25,6 +27,7 @@ from stages.align.ctc_forced_aligner import CtcForcedAligner
 from stages.align.spelling import WILDCARD, spell
 from stages.align.torchaudio import Torchaudio
 from stages.align.viterbi import aligned_words
+from stages.resegment import Resegment
 from stages.words import written_words
 from tests import tiny_ctc
 
@@ -144,6 +147,77 @@ def test_a_word_that_cannot_be_spelled_gets_the_time_between_its_neighbours(back
     assert out["align_score"] > 0.8
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_damaged_recording_costs_its_own_rows_only(backend: str, model: Path, context: PartContext) -> None:
+    samples, _ = tiny_ctc.speak(["ab", "cd"], [0.2, 0.2, 0.2])
+    rows = [row(context, name, samples, "ab cd") for name in ("good", "garbage", "short", "last")]
+    Path(context.store.path("audio/garbage.flac")).write_bytes(b"fLaC" + bytes(1000))
+    rows[2] = rows[2] | {"end": rows[2]["end"] + 5}  # than the file is long
+    good, garbage, short, last = (children[0] for children in stage(backend, model, context).apply(rows, context))
+    assert good["words"] == last["words"] != []
+    assert garbage["drop_reason"] == short["drop_reason"] == "audio_unreadable"
+    assert "audio/garbage.flac" in garbage["drop_detail"]
+    assert context.errors == 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_words_of_a_row_longer_than_a_window_are_where_they_were_spoken(
+    backend: str, model: Path, peaky_model: Path, context: PartContext
+) -> None:
+    words, pauses = tiny_ctc.random_words(np.random.default_rng(3), 130)
+    samples, truth = tiny_ctc.speak(words, pauses)
+    long = row(context, "long", samples, " ".join(words), 1.0)
+    assert long["duration"] > 60
+    chosen = peaky_model if backend == "whisperx" else model
+    [[out]] = stage(backend, chosen, context).apply([long], context)
+    assert [word["word"] for word in out["words"]] == words
+    late = np.abs([word["start"] - 1 - start for word, (start, _) in zip(out["words"], truth, strict=True)])
+    assert np.percentile(late, 95) <= 0.05
+    times = [time for word in out["words"] for time in (word["start"], word["end"])]
+    assert times == sorted(times)
+
+
+def test_a_recording_is_aligned_with_the_transcript_that_came_with_it_and_cut(model: Path, context: PartContext) -> None:
+    words, pauses = tiny_ctc.random_words(np.random.default_rng(4), 200)
+    pauses[100] = 3.0
+    samples, truth = tiny_ctc.speak(words, pauses)
+    recording = row(context, "r", samples, "") | {"recording_id": "0" * 16, "segment_id": None, "text_source": " ".join(words)}
+    del recording["text_raw"]
+    aligner = stage("torchaudio", model, context, text="text_source")
+    assert aligner.reads == ("audio_path", "text_source")
+    none = recording | {"text_source": None}
+    aligned, silent = (children[0] for children in aligner.apply([recording, none], context))
+    assert aligned["text_raw"] == " ".join(words)
+    assert (silent["text_raw"], silent["words"]) == (None, [])
+    segments = Resegment(Resegment.Params(pause=0.3)).expand_row(aligned, context)
+    assert len(segments) > 5
+    assert " ".join(segment["text_raw"] for segment in segments) == " ".join(words)
+    assert all(segment["duration"] <= 20 for segment in segments)
+    gap = truth[99][1] + 1.5
+    assert not any(segment["start"] < gap < segment["end"] for segment in segments)
+
+
+def test_spelling_and_characters_are_stored_if_they_are_asked_for(model: Path, context: PartContext) -> None:
+    samples, _ = tiny_ctc.speak(["abc", "dea"], [0.2, 0.2, 0.2])
+    item = row(context, "x", samples, "Abc, xyz dea")
+    plain, full = (stage("torchaudio", model, context, characters=characters).apply([item], context)[0][0] for characters in (False, True))
+    assert [word["spelled"] for word in plain["words"]] == ["abc", "*", "dea"]
+    assert [word["heard"] for word in plain["words"]] == ["abc", "", "dea"]
+    assert [word["characters"] for word in plain["words"]] == [None] * 3
+    first, unknown, _last = (word["characters"] for word in full["words"])
+    assert [each["character"] for each in first] == ["a", "b", "c"]
+    assert [each["start"] for each in first] == pytest.approx([0.2, 0.32, 0.44], abs=0.04)
+    assert all(each["score"] > 0.5 for each in first)
+    assert [(each["character"], each["score"]) for each in unknown] == [("*", None)]
+    to_table([{key: value for key, value in full.items() if key in Align.adds.names}], extend(ROW, Align.adds))
+
+
+@pytest.mark.parametrize("backend", ["attention", "whisperx"])
+def test_characters_are_refused_where_there_are_none(backend: str) -> None:
+    with pytest.raises(ValidationError, match=f"{backend} gives no times of characters"):
+        Align.Params(backend=backend, characters=True)
+
+
 def test_batch_size_does_not_change_the_result(model: Path, context: PartContext) -> None:
     rows, _ = sentences(context, 4)
     one, many = ([children[0] for children in stage("torchaudio", model, context, batch_size=size).apply(rows, context)] for size in (1, 4))
@@ -236,6 +310,17 @@ def lattices(draw: st.DrawFn) -> tuple[np.ndarray, list[list[int]], int | None]:
     character = st.one_of(st.integers(blank + 1, classes - 1), st.just(WILDCARD))
     words = draw(st.lists(st.lists(character, min_size=1, max_size=6), min_size=1, max_size=6))
     return log_probs, words, draw(st.sampled_from([None, classes - 1]))
+
+
+@pytest.mark.parametrize("tightness", [1.0, 1.3, 3.0])
+def test_both_searches_give_the_same_path_of_a_long_text(tightness: float) -> None:
+    rng = np.random.default_rng(0)
+    words = [rng.integers(1, 28, size=rng.integers(1, 9)).tolist() for _ in range(300)]
+    needed = sum(map(len, words)) + sum(a == b for a, b in pairwise([i for word in words for i in word]))
+    logits = rng.normal(scale=4, size=(int(needed * tightness), 28)).astype(np.float32)
+    log_probs = torch.log_softmax(torch.from_numpy(logits), -1).numpy()
+    ours, theirs = (aligned_words(log_probs, words, 0, None, backend.path) for backend in (Torchaudio, CtcForcedAligner))
+    assert ours == theirs
 
 
 @settings(max_examples=300, deadline=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -14,27 +13,11 @@ from hypothesis import strategies as st
 from pipeline.contract import ItemError
 from stages.align import pieces
 from stages.align.network import LogProbs
-from stages.align.pieces import Greedy, Piece, agreement, search_in_pieces
+from stages.align.pieces import Piece, agreement, search_in_pieces
 from stages.align.spelling import WILDCARD
 from stages.align.torchaudio import Torchaudio
 from stages.align.viterbi import Spans, aligned_words
-from tests.lattices import STRIDE, lattice
-
-CLASSES = 28
-
-
-def text(count: int, seed: int = 0) -> list[list[int]]:
-    """Words of a made-up language, common ones often, as in any language."""
-    chance = random.Random(seed)
-    known = [[chance.randint(1, CLASSES - 1) for _ in range(chance.randint(1, 9))] for _ in range(2000)]
-    return chance.choices(known, weights=[1 / rank for rank in range(1, 2001)], k=count)
-
-
-def greedy_of(log_probs: LogProbs) -> Greedy:
-    best = log_probs.argmax(axis=1)
-    edges = np.flatnonzero(np.diff(best, prepend=-1, append=-1))
-    spoken = best[edges[:-1]] != 0
-    return Greedy(best[edges[:-1]][spoken], edges[:-1][spoken], edges[1:][spoken])
+from tests.lattices import CLASSES, STRIDE, greedy_of, lattice, made_up_words
 
 
 def locate(log_probs: LogProbs, words: Sequence[Sequence[int]]) -> list[Spans]:
@@ -56,7 +39,7 @@ def late(found: Sequence[Spans], truth: Sequence[tuple[int, int]]) -> np.ndarray
 
 @pytest.fixture(scope="module")
 def words() -> list[list[int]]:
-    return text(2000)
+    return made_up_words(2000)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +120,7 @@ def test_what_is_said_again_and_again_is_found_in_order(words: list[list[int]], 
 
 def test_another_text_is_refused(twenty_minutes: tuple[LogProbs, list[tuple[int, int]]]) -> None:
     with pytest.raises(ItemError, match=r"alignment: the text is not what is heard: \d+ of its \d+ characters"):
-        locate(twenty_minutes[0], text(2000, seed=1))
+        locate(twenty_minutes[0], made_up_words(2000, seed=1))
 
 
 def test_silence_is_refused(words: list[list[int]]) -> None:
@@ -149,7 +132,7 @@ def test_silence_is_refused(words: list[list[int]]) -> None:
 
 def test_a_text_that_cannot_be_spoken_in_the_time_is_refused() -> None:
     with pytest.raises(ItemError, match="do not fit into 1500 frames"):
-        locate(np.full((1500, CLASSES), -3.3, np.float32), text(40_000))
+        locate(np.full((1500, CLASSES), -3.3, np.float32), made_up_words(40_000))
 
 
 def test_wildcards_in_a_long_text_stay_between_their_neighbours(
@@ -180,7 +163,7 @@ def test_what_agrees_is_equal_and_in_order(heard: list[int], written: list[int],
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.3, 0.6]), st.integers(1, 200))
 def test_pieces_hold_every_word_once_and_never_too_much(seed: int, wrong: float, left_out: int) -> None:
-    words = text(300, seed)
+    words = made_up_words(300, seed)
     log_probs, _ = lattice(words, CLASSES, wrong, seed)
     words = words[:50] + words[50 + left_out :]
     taken: list[Piece] = []

@@ -26,7 +26,8 @@ from stages.words import written_words
 from tests.lattices import STRIDE, lattice
 
 LATIN = {letter: i for i, letter in enumerate("abcdefghijklmnopqrstuvwxyz'", start=1)}
-CLASSES = 29  # the last is nobody's: where the model would have to write what it cannot spell
+CLASSES = 29
+"""The last is nobody's: it is heard where something is said that the model cannot spell."""
 
 
 class Toy(Torchaudio):

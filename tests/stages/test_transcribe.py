@@ -113,7 +113,7 @@ def test_one_listen_serves_three_stages_and_alone_gives_the_same(part: Part, mon
     stages = [
         Identify(Identify.Params(model="base", windows=1)),
         Transcribe(Transcribe.Params(model="base", beam_size=1)),
-        Align(Align.Params(model="base")),
+        Align(Align.Params()),
     ]
     results: dict[str, list[Row]] = {}
     for way in ("shared", "alone"):

@@ -93,6 +93,7 @@ def run(
         ", ".join(f"{stage} {parts}" for stage, parts in result.made.items()) + f" part(s) made in {duration(time.monotonic() - began)}"
     )
     _remark_on_rules(loaded.header.root, result.made)
+    _remark_on_labellers(loaded, result.made)
 
 
 @app.command()
@@ -355,6 +356,18 @@ def _remark_on_rules(root: str, made: dict[str, int]) -> None:
 
     for remark in rule_remarks(Corpus(root)):
         typer.echo(f"note: {remark}")
+
+
+def _remark_on_labellers(loaded: Any, made: dict[str, int]) -> None:
+    """Of several labellers, how much each heard: what a cascade saved."""
+    labellers = [spec.name for spec in loaded.stages if type(spec.stage).name == "transcribe"]
+    if len(labellers) < 2 or labellers[-1] not in made:
+        return
+    from manifests.corpus import Corpus
+    from manifests.labellers import labeller_hours
+
+    for row in labeller_hours(Corpus(loaded.header.root), labellers[-1]):
+        typer.echo(f"note: {printable(row['labeller'])} heard {row['hours']:.2f} hours, {row['share']:.0%} of the speech")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -72,7 +72,7 @@ def main() -> None:
         ]
         settings = {"model": options.model, "compute_type": options.compute_type, "batch_size": options.batch_size}
         stage = Transcribe(Transcribe.Params(beam_size=options.beam_size, **settings))
-        aligner = Align(Align.Params(**settings))
+        aligner = Align(Align.Params(backend="attention", **settings))
         context = PartContext(Store(folder), device=options.device, threads=options.threads)
         stage.setup(context)
         aligner.setup(context)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -89,17 +90,22 @@ class CtcBackend(ABC):
     def align(self, items: Sequence[Item], context: PartContext) -> Iterator[list[Word] | ItemError]:
         """For each item its words, or why it cannot be aligned."""
         windows = [_windows(item.row) for item in items]
-        heard = self._listen([window for of_item in windows for window in of_item], context)
+        heard = self._listen(windows, context)
         for item, own in zip(items, windows, strict=True):
             try:
                 yield self._words(item, own, heard)
             except ItemError as error:
                 yield error
 
-    def _listen(self, windows: Sequence[Mapping[str, Any]], context: PartContext) -> Iterator[LogProbs | ItemError]:
+    def _listen(self, windows: Sequence[Sequence[Mapping[str, Any]]], context: PartContext) -> Iterator[LogProbs | ItemError]:
+        """Emissions of the windows of each item, in order."""
+        every = [(window, len(own) == 1) for own in windows for window in own]
         ahead = 4 * self._batch_size
-        for at in range(0, len(windows), ahead):
-            yield from self.emissions(windows[at : at + ahead], context)
+        for at in range(0, len(every), ahead):
+            batch = every[at : at + ahead]
+            # The windows of a long row are nobody else's, and they are many: what an encoder made of them is not kept for later stages.
+            shared = context if all(whole for _, whole in batch) else replace(context, memory=dict(context.memory))
+            yield from self.emissions([window for window, _ in batch], shared)
 
     def _words(self, item: Item, windows: Sequence[Mapping[str, Any]], heard: Iterator[LogProbs | ItemError]) -> list[Word]:
         words = written_words(item.text)

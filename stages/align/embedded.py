@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contract import ItemError, PartContext
@@ -47,8 +46,7 @@ class Embedded(Torchaudio):
 
     def emissions(self, rows: Sequence[Mapping[str, Any]], context: PartContext) -> list[LogProbs | ItemError]:
         """See `CtcBackend`: one frame each 20 ms, of the whole 30 s that Whisper hears, padding included."""
-        # What nobody has encoded yet is not kept: nobody is likely to ask for it again, and a long recording has many windows.
-        outputs = whisper.encode(replace(context, memory=dict(context.memory)), self._whisper, rows)
+        outputs = whisper.encode(context, self._whisper, rows)
         found = iter(self._head.log_probs([output for output in outputs if not isinstance(output, ItemError)], self._batch_size))
         return [output if isinstance(output, ItemError) else next(found) for output in outputs]
 

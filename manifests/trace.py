@@ -13,10 +13,11 @@ def trace(corpus: Corpus, wanted: str) -> list[dict[str, Any]]:
     """Every stage's rows for an id: a segment (also its key in a shard), a recording, a source or its URL.
 
     A segment is followed back to the window it was cut from, the recording and the source. One entry a stage and row, with the
-    columns that the stage wrote or changed. Empty if no stage knows the id.
+    columns that the stage wrote or changed, and of a filter that let the row stay its rules. Empty if no stage knows the id.
     """
     connection = corpus.connect()
     stages = [manifest.stage for manifest in corpus.manifests if manifest.parts()]
+    infos = {manifest.stage: manifest.info() for manifest in corpus.manifests}
     columns = {stage: [name for name, *_ in connection.execute(f'DESCRIBE "{stage}"').fetchall()] for stage in stages}
 
     def rows(stage: str, column: str, value: str) -> list[dict[str, Any]]:
@@ -41,6 +42,8 @@ def trace(corpus: Corpus, wanted: str) -> list[dict[str, Any]]:
         here = _here(stage, ancestors, rows)
         for row in here:
             changed = {name: value for name, value in row.items() if value is not None and before.get(name) != value and name not in KEYS}
+            if row["drop_reason"] is None:
+                changed |= _passed(infos[stage])
             entries.append(
                 {
                     "stage": stage,
@@ -65,6 +68,15 @@ def _here(stage: str, ancestors: dict[str, Any], rows: Any) -> list[dict[str, An
             alone = [row for row in found if row["segment_id"] is None]
             return alone if ancestors.get("segment_id") else list(found)
     return []
+
+
+def _passed(info: dict[str, Any]) -> dict[str, Any]:
+    """What a filter let a row stay for: its rules, and the confidence that its target took."""
+    parameters = info.get("parameters", {})
+    passed = {"passed": parameters["rules"]} if parameters.get("rules") else {}
+    if info.get("surveyed") is not None and parameters.get("target_wer"):
+        passed["target_wer"] = f"{parameters['target_wer']:g}: confidence >= {info['surveyed']:.4g}"
+    return passed
 
 
 def _verdict(row: dict[str, Any]) -> str:

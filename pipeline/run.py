@@ -16,7 +16,7 @@ from manifests.part import Counts, PartRef, read_part, write_part
 from manifests.schema import Row
 from manifests.store import Store
 from pipeline import conservation
-from pipeline.contract import CorpusContext, CorpusStage, SilverError
+from pipeline.contract import CorpusContext, CorpusStage, RowStage, SilverError
 from pipeline.executors import Executor
 from pipeline.fingerprint import digest, inputs_digest, part_key, software
 from pipeline.lock import RootLock
@@ -103,9 +103,14 @@ class _Job:
 
     def _begin(self, node: Node, parts: int) -> None:
         self.progress.start(node.name, parts)
-        if not node.manifest.info():
+        found = node.stage.surveyed if isinstance(node.stage, RowStage) else None
+        info = node.manifest.info()
+        if not info:
             created = datetime.now(UTC).isoformat(timespec="seconds")
-            node.manifest.write_info({**node.made_of, "created": created, "software": software(node.stage), "recipe": self.recipe.source})
+            info = {**node.made_of, "created": created, "software": software(node.stage), "recipe": self.recipe.source}
+        elif info.get("surveyed") == found:
+            return
+        node.manifest.write_info(info if found is None else {**info, "surveyed": found})
 
     def _made(self, made: Made) -> None:
         self.progress.made(made)

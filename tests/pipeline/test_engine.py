@@ -269,3 +269,5 @@ def test_a_stage_that_must_see_the_whole_manifest_sees_it_before_its_first_part(
     corner.file.write_text(corner.file.read_text() + "hippopotamus\n")
     assert corner.run().made["longest"] == 3, "a new longest word makes all parts of this stage again"
     assert [row["shouted"] for row in corner.rows("longest") if not row["drop_reason"]] == ["HIPPOPOTAMUS!"]
+    longest = next(manifest for manifest in Corpus(str(corner.root)).manifests if manifest.stage == "longest")
+    assert longest.info()["surveyed"] == len("HIPPOPOTAMUS!"), "what was found is on record"

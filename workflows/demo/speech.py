@@ -1,6 +1,6 @@
 """Real recorded speech with transcripts, fetched at run time: Asterisk's voice prompts and the dialogues of a game.
 
-Debian packages `asterisk-core-sounds-{en,es,fr,it,ru}-g722` (CC-BY-SA 3.0; one studio speaker a language, 16 kHz) and the transcripts beside
+Debian packages `asterisk-core-sounds-{en,es,fr,it,ru}-g722` (CC BY-SA or CC BY 3.0; one studio speaker a language, 16 kHz) and the transcripts beside
 them; `fillets-ng-data-{nl,cs}` (GPL 2; Fish Fillets, acted). `apt-get download` and `dpkg -x` unpack them into a cache; nothing is installed.
 """
 

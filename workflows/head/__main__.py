@@ -25,7 +25,7 @@ def make(
     target: Source = heads.SHIPPED,
     folder: Folder = WORK,
     without: Annotated[str, typer.Option(help="corpora that are left out, by commas: cs,it")] = "",
-    epochs: Annotated[int, typer.Option(help="times that all windows are learned from")] = 20,
+    epochs: Annotated[int, typer.Option(help="times that all windows are learned from")] = 5,
 ) -> None:
     """Prepare the corpora, train, measure the delay, write the network."""
     gone = set(without.split(","))

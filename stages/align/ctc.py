@@ -100,7 +100,7 @@ class CtcBackend(ABC):
     def _listen(self, windows: Sequence[Sequence[Mapping[str, Any]]], context: PartContext) -> Iterator[LogProbs | ItemError]:
         """Emissions of the windows of each item, in order."""
         every = [(window, len(own) == 1) for own in windows for window in own]
-        ahead = 4 * self._batch_size
+        ahead = 2 * self._batch_size
         for at in range(0, len(every), ahead):
             batch = every[at : at + ahead]
             # The windows of a long row are nobody else's, and they are many: what an encoder made of them is not kept for later stages.
@@ -113,8 +113,7 @@ class CtcBackend(ABC):
         spelled = [spell(word, language, self.vocabulary) for word in words]
         space = self.vocabulary.get(" ", WILDCARD)
         kept = [self.blank, *sorted({space, *self.needed(spelled)} - {WILDCARD})]
-        # All windows are taken before anything is raised: those of the next item come after them.
-        log_probs, most_probable = self._joined(windows, list(islice(heard, len(windows))), kept)
+        log_probs, most_probable = self._joined(windows, islice(heard, len(windows)), kept)
         if all(i == WILDCARD for word in spelled for i in word):
             raise ItemError("alignment", f"the aligner's model can spell nothing of the text: {item.text.strip()[:100]!r}")
         greedy = self._greedy(most_probable)
@@ -128,24 +127,29 @@ class CtcBackend(ABC):
         return self._told(item.row, words, spelled, found, greedy)
 
     def _joined(
-        self, windows: Sequence[Mapping[str, Any]], heard: Sequence[LogProbs | ItemError], kept: list[int]
+        self, windows: Sequence[Mapping[str, Any]], heard: Iterable[LogProbs | ItemError], kept: list[int]
     ) -> tuple[LogProbs, Ints]:
         """The emissions of a row, of each window all but the context that a neighbour knows better: those of the classes `kept`, which is
-        all that the search looks at, and the most probable of all classes, shape (frames,). Raises ItemError.
+        all that the search looks at, and the most probable of all classes, shape (frames,). Raises ItemError, when all are taken.
         """
         edge, step = round(CONTEXT / self.stride), round((WINDOW - 2 * CONTEXT) / self.stride)
         log_probs: list[LogProbs] = [np.zeros((0, len(kept)), np.float32)]
         most_probable: list[Ints] = [np.zeros(0, np.int64)]
+        problem: ItemError | None = None
         for i, (window, found) in enumerate(zip(windows, heard, strict=True)):
             if isinstance(found, ItemError):
-                raise found
-            if not np.isfinite(found).all():
-                raise ItemError("alignment", f"the model's output is not a number in the window that starts at {window['start']:.2f} s")
-            inner = found[: round((window["end"] - window["start"]) / self.stride)]  # a model may hear its own padding
-            inner = inner[edge if i else 0 : edge + step if i < len(windows) - 1 else None]
-            if len(inner):
-                log_probs.append(inner[:, kept])
-                most_probable.append(inner.argmax(axis=1))
+                problem = problem or found
+            elif not np.isfinite(found).all():
+                detail = f"the model's output is not a number in the window that starts at {window['start']:.2f} s"
+                problem = problem or ItemError("alignment", detail)
+            else:
+                inner = found[: round((window["end"] - window["start"]) / self.stride)]  # a model may hear its own padding
+                inner = inner[edge if i else 0 : edge + step if i < len(windows) - 1 else None]
+                if len(inner):
+                    log_probs.append(inner[:, kept])
+                    most_probable.append(inner.argmax(axis=1))
+        if problem:
+            raise problem
         return np.concatenate(log_probs), np.concatenate(most_probable)
 
     def _greedy(self, most_probable: Ints) -> Greedy:

@@ -30,9 +30,9 @@ else
     install() { .venv/bin/python -m pip install -q --disable-pip-version-check "$@"; }
 fi
 
-install -c constraints.txt -e '.[whisperx,dev]'
-# whisperx pins torch 2.8 but runs with the torch of constraints.txt.
-install -c constraints.txt --no-deps whisperx
+install -c constraints.txt -e '.[whisperx,signals,dev]'
+# whisperx pins torch 2.8 but runs with the torch of constraints.txt; of Resemblyzer only the weights are read.
+install -c constraints.txt --no-deps whisperx Resemblyzer
 
 # whisperx calls the ffmpeg program when it is handed a file: use the one that imageio-ffmpeg ships.
 if ! command -v ffmpeg >/dev/null; then

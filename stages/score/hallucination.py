@@ -9,19 +9,26 @@ only beside a phrase that nobody says but a video.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
+from pathlib import Path
 
 import regex
 
+from pipeline.contract import SilverError
 from stages.normalise.text import normalise
 
 _LONGEST = 2000
 """Characters; no hallucination of these phrases is longer than a window of 30 s."""
 
+Phrases = Mapping[str, int]
+"""Key of each phrase; 1 for a courtesy, 2 for what nobody says."""
 
-def is_hallucination(text: str) -> bool:
-    """True if the label, as the labeller wrote it, holds nothing but phrases of the lists.
+
+def is_hallucination(text: str, phrases: Phrases | None = None) -> bool:
+    """True if the label, as the labeller wrote it, holds nothing but phrases of the lists (by default the shipped ones).
 
     >>> is_hallucination("Thank you for watching!"), is_hallucination("Thank you, Mr President, for the excellent report")
     (True, False)
@@ -29,7 +36,7 @@ def is_hallucination(text: str) -> bool:
     written = _key(text)
     if not written or len(written) > _LONGEST:
         return False
-    phrases = _phrases()
+    phrases = shipped() if phrases is None else phrases
     lengths = sorted({len(phrase) for phrase in phrases})
     # What can be read from the start as whole phrases, up to each place: not at all (0), as courtesies only (1), with a phrase (2).
     read = [1] + [0] * len(written)
@@ -48,13 +55,56 @@ def _key(text: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _phrases() -> dict[str, int]:
-    """Key of each phrase of the lists; 1 for a courtesy, 2 for what nobody says."""
+def shipped() -> Phrases:
+    """All phrases of the lists in `assets/hallucinations`."""
     found: dict[str, int] = {}
     for file in sorted(resources.files("stages.score").joinpath("assets", "hallucinations").iterdir(), key=lambda file: file.name):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            phrase = line.partition("#")[0].strip()
-            if phrase:
-                courtesy = phrase.startswith("~")
-                found[_key(phrase.removeprefix("~"))] = 1 if courtesy else 2
+        found |= parse(file.read_text(encoding="utf-8"), file.name)
     return found
+
+
+def read_list(path: str) -> Phrases:
+    """The phrases of somebody's own list, in the form of the shipped ones.
+
+    Raises:
+        SilverError: it cannot be read, or holds a line that is no phrase.
+    """
+    try:
+        return parse(Path(path).read_text(encoding="utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SilverError(f"score.phrases: {path} cannot be read as UTF-8 text ({error})") from error
+
+
+def revision(path: str) -> str:
+    """First 16 hex of the sha256 of a list."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+def parse(text: str, name: str) -> dict[str, int]:
+    """The phrases of a list: one a line, `~` before a courtesy, the rest of a line after `#` is a comment. `name` is for the message.
+
+    Raises:
+        SilverError: a line could never match a label, as one without letters, or one that carries the count it had in a table.
+    """
+    found: dict[str, int] = {}
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+        phrase = line.partition("#")[0].strip()
+        if not phrase:
+            continue
+        courtesy = phrase.startswith("~")
+        phrase = phrase.removeprefix("~").strip()
+        if wrong := _wrong(phrase):
+            raise SilverError(f"{name}, line {number}: {line.strip()[:80]!r} {wrong}; a line is one phrase, as a labeller writes it")
+        found[_key(phrase)] = 1 if courtesy else 2
+    if len(found) > 3 and sum(key.endswith("0") for key in found) > len(found) / 2:
+        raise SilverError(f"{name}: most lines end in a number, as of a table of counts, and would match nothing; leave the numbers out")
+    return found
+
+
+def _wrong(phrase: str) -> str:
+    key = _key(phrase)
+    if "\t" in phrase or regex.search(r"^\d+[\s,;:]|[,;:]\d+$", phrase):
+        return "carries a number, as of a table of counts"
+    if len(key.replace("0", "")) < 2:
+        return "has no letters to match"
+    return "is too long to be matched" if len(key) > _LONGEST else ""

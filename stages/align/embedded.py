@@ -54,6 +54,7 @@ class Embedded(Torchaudio):
 def started_earlier(words: Sequence[Spans], frames: float) -> list[Spans]:
     """The words with every character starting so many frames earlier, but not before the end of the one before it.
 
+    >>> from stages.align.viterbi import Span
     >>> started_earlier([Spans(Span(1, 9, 0.5), [Span(1, 2, 0.4), Span(8, 9, 0.6)])], 3)
     [Spans(word=Span(start=0.0, end=9, score=0.5), characters=[Span(start=0.0, end=2, score=0.4), Span(start=5, end=9, score=0.6)])]
     """

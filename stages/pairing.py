@@ -10,7 +10,9 @@ from operator import itemgetter
 from rapidfuzz.distance import Levenshtein
 
 _GAP = 3.0
-"""Costs are those of NIST's sclite: a gap 3, a substitution 4, or less (but more than 3) for words that share letters."""
+_FREE = 2.0
+"""Costs are those of NIST's sclite: a gap 3, a substitution 4, or less (but more than 3) for words that share letters. A gap where there is one
+already is cheaper, yet a word is rather put beside another than between two gaps."""
 
 
 def pair(
@@ -18,12 +20,12 @@ def pair(
 ) -> list[tuple[int | None, int | None]]:
     """The cheapest alignment of `words` with `slots`, each of which any of some words fills: pairs of indices in order, None for a gap.
 
-    A gap in a slot that is `free` costs nothing. Time and memory are the product of the two lengths: windows, not whole recordings.
+    Slots that are `free` may be empty: a gap there is cheaper. Time and memory are the product of the two lengths: windows, not whole recordings.
 
     >>> pair([{"the"}, {"cat", "bat"}, {"sat"}], ["the", "cat", "sad", "down"])
     [(0, 0), (1, 1), (2, 2), (None, 3)]
     """
-    skip = [0.0 if free and free[index] else _GAP for index in range(len(slots))]
+    skip = [_FREE if free and free[index] else _GAP for index in range(len(slots))]
     # Of each pair of prefixes: the least cost, and the last step to it (how many slots and words it takes).
     paths = [[(0.0, (0, 0))] * (len(words) + 1) for _ in range(len(slots) + 1)]
     for i, j in product(range(len(slots) + 1), range(len(words) + 1)):

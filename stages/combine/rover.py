@@ -118,12 +118,19 @@ def _written(winners: Sequence[tuple[_Slot, str]]) -> str:
         ]
         if fitting:
             word = max(fitting, key=lambda entry: entry[:2])[2]
-            text += word.written
+            text = _joined(text, word.written)
             at += len(word.spoken)
         else:
-            text += f" {said}"
+            text = _joined(text, said)
             at += 1
     return text
+
+
+def _joined(text: str, word: str) -> str:
+    """With a space between where the two would else be one word."""
+    last = written_words(text)[-1:]
+    apart = not last or word[:1].isspace() or written_words(last[0] + word)[:1] == last
+    return text + word if apart else f"{text} {word}"
 
 
 def _won(winners: Sequence[tuple[_Slot, str]], label: int, word: _Word) -> bool:

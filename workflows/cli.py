@@ -258,6 +258,34 @@ def gc(
     typer.echo(f"{len(found)} folder(s) and file(s) {'removed' if yes else 'would be removed; add --yes'}")
 
 
+# -- how good it is ---------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def calibrate(
+    out: Annotated[str, typer.Argument(metavar="OUT.json", help="where the calibration goes; a recipe names it as confidence.calibration")],
+    corpora: Annotated[
+        list[str], typer.Argument(metavar="CORPUS=GOLD...", help="a corpus root that was scored, and a file with what is said in it")
+    ],
+    fold_accents: Annotated[bool, typer.Option("--fold-accents", help="accents count as nothing: the gold was typed without them")] = False,
+) -> None:
+    """Fit the confidence on gold: known transcripts of some recordings, JSON lines or a table with source_uri, start, end, text.
+
+    silver calibrate mine.json OUT=gold.jsonl && silver run RECIPE root=OUT confidence.calibration=mine.json
+    """
+    from pathlib import Path
+
+    from workflows.calibrate import calibrate as fit_on
+    from workflows.evaluate.measures import wer
+
+    pairs = [corpus.rpartition("=") for corpus in corpora]
+    if wrong := next((corpus for corpus, (root, _, gold) in zip(corpora, pairs, strict=True) if not root or not gold), None):
+        raise typer.BadParameter(f"{wrong!r}: write CORPUS=GOLD, a corpus root and its gold file")
+    found, errors = fit_on([(root, gold) for root, _, gold in pairs], fold_accents=fold_accents)
+    Path(out).write_text(found.to_json(), encoding="utf-8")
+    typer.echo(f"{out}: fitted on {found.fitted_on}; {wer(errors)}")
+
+
 # -- what there is ----------------------------------------------------------------------------------------------------
 
 

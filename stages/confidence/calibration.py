@@ -1,21 +1,20 @@
-"""From features to the expected share of right words: logistic regression, then isotonic regression, kept as plain numbers.
+"""From features to the expected share of right words: a logistic regression, kept as plain numbers.
 
-Each segment counts as its words: right ones as successes, wrong ones as failures. Logistic regression has few parameters and so carries
-over to languages that it never saw; what is wrong with its shape, isotonic regression mends (Zadrozny and Elkan 2002; Niculescu-Mizil and Caruana
-2005). The isotonic part is fitted on predictions for groups (corpora, languages, speakers) that were left out, so that it tells what happens
-with a new one.
+Each segment counts as its words: right ones as successes, wrong ones as failures; every group (corpus, speaker, language) of the gold counts
+the same. A logistic regression has few parameters, is strictly monotone in what it weighs, and so carries over to languages that it never
+saw. It is sure of itself on what it was fitted on; so its slope and intercept are fitted again on predictions for groups that were left out
+(Platt 1999; Niculescu-Mizil and Caruana 2005), and tell what to expect of a new one.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.contract import SilverError
 from stages.confidence.features import FEATURES
@@ -23,35 +22,37 @@ from stages.confidence.features import FEATURES
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """`confidence = isotonic(1 / (1 + exp(-(intercept + coefficients . (x - means) / scales))))`, NaN in x being the mean."""
+class Calibration(BaseModel):
+    """`confidence = 1 / (1 + exp(-(intercept + coefficients . (x - means) / scales)))`; what is not known of x counts as its mean."""
 
-    features: tuple[str, ...]
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    features: tuple[str, ...] = Field(min_length=1)
     means: tuple[float, ...]
     scales: tuple[float, ...]
     coefficients: tuple[float, ...]
     intercept: float
-    isotonic_x: tuple[float, ...]
-    isotonic_y: tuple[float, ...]
     fitted_on: str
     """What gold it was fitted on, in words."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if unknown := sorted(set(self.features) - FEATURES.keys()):
+            raise ValueError(f"this version knows no feature {', '.join(unknown)}")
+        if {len(self.means), len(self.scales), len(self.coefficients)} != {len(self.features)} or min(self.scales) <= 0:
+            raise ValueError("its lists do not fit together")
+        return self
 
     def __call__(self, values: Sequence[Mapping[str, float]]) -> Floats:
         """Confidence of each segment, 0..1, from its features; NaN for one of which nothing is known."""
         matrix = _matrix(values, self.features)
-        raw = _logistic(self._standard(matrix) @ np.array(self.coefficients) + self.intercept)
-        confidence: Floats = np.interp(raw, self.isotonic_x, self.isotonic_y)
+        standard = np.nan_to_num((matrix - np.array(self.means)) / np.array(self.scales), nan=0.0)
+        confidence = _logistic(standard @ np.array(self.coefficients) + self.intercept)
         confidence[np.isnan(matrix).all(axis=1)] = math.nan
         return confidence
 
-    def _standard(self, matrix: Floats) -> Floats:
-        standard: Floats = (matrix - np.array(self.means)) / np.array(self.scales)
-        return np.nan_to_num(standard, nan=0.0)
-
     def to_json(self) -> str:
         """The inverse of `from_json`."""
-        return json.dumps(asdict(self), indent=1) + "\n"
+        return self.model_dump_json(indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str, name: str) -> Self:
@@ -61,17 +62,10 @@ class Calibration:
             SilverError: it is none, or one of features that this version does not know.
         """
         try:
-            plain = json.loads(text)
-            found = cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()})
-            lengths = {len(found.features), len(found.means), len(found.scales), len(found.coefficients)}
-            numbers = [*found.means, *found.scales, *found.coefficients, found.intercept, *found.isotonic_x, *found.isotonic_y]
-            whole = len(lengths) == 1 and len(found.isotonic_x) == len(found.isotonic_y) > 0 and bool(np.isfinite(numbers).all())
-        except (ValueError, TypeError) as error:
-            raise SilverError(f"{name} is no calibration ({error}); make one with `silver calibrate`") from error
-        if not whole or (unknown := set(found.features) - FEATURES.keys()):
-            what = f"it uses {', '.join(sorted(unknown))}" if whole else "its lists do not fit together"
-            raise SilverError(f"{name} is no calibration of this version ({what}); make one with `silver calibrate`")
-        return found
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            what = "; ".join(f"{'.'.join(map(str, problem['loc']))} {problem['msg']}".strip() for problem in error.errors()[:3])
+            raise SilverError(f"{name} is no calibration of this version ({what}); make one with `silver calibrate`") from error
 
 
 def fit(values: Sequence[Mapping[str, float]], words: Floats, errors: Floats, groups: Sequence[str], fitted_on: str) -> Calibration:
@@ -81,14 +75,12 @@ def fit(values: Sequence[Mapping[str, float]], words: Floats, errors: Floats, gr
         values: features of each segment.
         words: words of each that count, shape (n,).
         errors: wrong ones among them, shape (n,), at most `words`.
-        groups: what each belongs to (corpus, speaker, language): a group is left out when its predictions are made for the isotonic part.
+        groups: what each belongs to (corpus, speaker, language); each is left out once.
         fitted_on: see `Calibration`.
 
     Raises:
         SilverError: too little, or nothing right, or nothing wrong.
     """
-    from sklearn.isotonic import IsotonicRegression
-
     right = words - errors
     if len(words) < 20 or not right.sum() or not errors.sum():
         raise SilverError(
@@ -96,51 +88,37 @@ def fit(values: Sequence[Mapping[str, float]], words: Floats, errors: Floats, gr
         )
     names = tuple(name for name in FEATURES if any(math.isfinite(value[name]) for value in values))
     matrix = _matrix(values, names)
-    folds = sorted(set(groups)) if len(set(groups)) > 1 else []
-    of = np.array(groups) if folds else np.arange(len(words)) % 5
-    held_out = np.zeros(len(words))
-    for fold in folds or range(5):
-        inside, outside = of != fold, of == fold
-        held_out[outside] = _logit(matrix[inside], right[inside], errors[inside]).predict(matrix[outside])
-    # A little of both answers at both ends, so that a handful of segments never makes certainty.
-    x, share, weight = (
-        np.concatenate([held_out, [0.0, 1.0]]),
-        np.concatenate([right / words, [0.0, 1.0]]),
-        np.concatenate([words, [1.0, 1.0]]),
-    )
-    steps = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(x, share, sample_weight=weight)
-    model = _logit(matrix, right, errors)
-    return Calibration(
-        names, _plain(model.means), _plain(model.scales), _plain(model.coefficients), float(model.intercept),
-        _plain(steps.X_thresholds_), _plain(steps.y_thresholds_), fitted_on,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Logit:
-    means: Floats
-    scales: Floats
-    coefficients: Floats
-    intercept: float
-
-    def predict(self, matrix: Floats) -> Floats:
-        standard = np.nan_to_num((matrix - self.means) / self.scales, nan=0.0)
-        return _logistic(standard @ self.coefficients + self.intercept)
-
-
-def _logit(matrix: Floats, right: Floats, wrong: Floats) -> _Logit:
-    from sklearn.linear_model import LogisticRegression
-
+    of = np.unique(np.asarray(groups), return_inverse=True)[1]
+    weights = (1 / np.bincount(of, words))[of] * words.sum() / (of.max() + 1)
+    if not of.max():
+        of = np.arange(len(words)) % 5  # a single group: its segments
     means, scales = np.nanmean(matrix, axis=0), np.nanstd(matrix, axis=0)
     scales[~(scales > 0)] = 1.0
     standard = np.nan_to_num((matrix - means) / scales, nan=0.0)
+    held_out = np.zeros(len(words))
+    for fold in range(of.max() + 1):
+        coefficients, intercept = _logit(standard[of != fold], right[of != fold], errors[of != fold], weights[of != fold])
+        held_out[of == fold] = standard[of == fold] @ coefficients + intercept
+    slope, shift = _logit(held_out[:, None], right, errors, weights)
+    coefficients, intercept = _logit(standard, right, errors, weights)
+    factor = max(float(slope[0]), 0.0)  # a negative one would turn the order round: then nothing is known
+    return Calibration(
+        features=names, means=_plain(means), scales=_plain(scales), coefficients=_plain(coefficients * factor),
+        intercept=intercept * factor + shift, fitted_on=fitted_on,
+    )  # fmt: skip
+
+
+def _logit(matrix: Floats, right: Floats, wrong: Floats, weights: Floats) -> tuple[Floats, float]:
+    """Coefficients and intercept of the logistic regression."""
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(C=1.0, max_iter=1000)
     model.fit(
-        np.concatenate([standard, standard]),
+        np.concatenate([matrix, matrix]),
         np.concatenate([np.ones(len(right)), np.zeros(len(wrong))]),
-        sample_weight=np.concatenate([right, wrong]),
+        sample_weight=np.concatenate([right * weights, wrong * weights]),
     )
-    return _Logit(means, scales, model.coef_[0], float(model.intercept_[0]))
+    return model.coef_[0], float(model.intercept_[0])
 
 
 def _matrix(values: Sequence[Mapping[str, float]], names: Sequence[str]) -> Floats:

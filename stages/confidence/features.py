@@ -17,6 +17,7 @@ from manifests.schema import Row
 
 FLOOR = 1e-3
 """Least probability whose logarithm is taken: below, the words are wrong all the same."""
+DOUBTFUL = 0.5
 
 
 def features(row: Row) -> dict[str, float]:
@@ -24,27 +25,34 @@ def features(row: Row) -> dict[str, float]:
     return {name: float(value) if (value := function(row)) is not None else math.nan for name, function in FEATURES.items()}
 
 
-def _mean_log(values: Sequence[float | None]) -> float | None:
-    known = [math.log(max(value, FLOOR)) for value in values if value is not None and math.isfinite(value)]
-    return sum(known) / len(known) if known else None
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None and math.isfinite(value)]
 
 
 def _label_scores(row: Row) -> list[float]:
+    """The first labeller's probability of each word."""
     labels = row.get("labels") or []
-    return list(labels[0].get("scores") or []) if labels else []
+    return _known(labels[0].get("scores") or []) if labels else []
+
+
+def _label_probability(row: Row) -> float | None:
+    scores = _label_scores(row)
+    return float(np.mean(scores)) if scores else None
 
 
 def _label_log_probability(row: Row) -> float | None:
-    return _mean_log(_label_scores(row))
+    scores = _label_scores(row)
+    return float(np.mean(np.log(np.maximum(scores, FLOOR)))) if scores else None
 
 
 def _doubtful_words(row: Row) -> float | None:
     scores = _label_scores(row)
-    return float(np.mean([score < 0.7 for score in scores])) if scores else None
+    return float(np.mean([score < DOUBTFUL for score in scores])) if scores else None
 
 
 def _ctc_log_probability(row: Row) -> float | None:
-    return _mean_log([word["score"] for word in row.get("words") or [] if word.get("heard") is not None])
+    scores = _known([word["score"] for word in row.get("words") or [] if word.get("heard") is not None])
+    return float(np.mean(np.log(np.maximum(scores, FLOOR)))) if scores else None
 
 
 def _word_distances(row: Row) -> list[float]:
@@ -78,6 +86,7 @@ def _log_perplexity(row: Row) -> float | None:
 
 
 FEATURES: Mapping[str, Callable[[Row], float | None]] = {
+    "label_probability": _label_probability,
     "label_log_probability": _label_log_probability,
     "doubtful_words": _doubtful_words,
     "window_log_probability": lambda row: row.get("avg_logprob"),

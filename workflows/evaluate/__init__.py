@@ -1,0 +1,1 @@
+"""How wrong the labels of a corpus are, against gold."""

@@ -1,0 +1,179 @@
+"""Gold transcripts: reading them, and telling which segment each error of the labels belongs to.
+
+The words of all segments of a recording, in order of time, are aligned with the words that were said in it (Levenshtein over the scoring
+form). Each error belongs to one segment: a substitution or insertion to that of the label's word, a deletion to the segment nearest to the
+time of the missing word (interpolated within its utterance). Characters are counted along the same alignment, word by word, without the spaces
+between them: never less than an alignment of the characters themselves would find. So the error of a part of the segments, those that a filter kept, can be told.
+What was said more than a second away from any segment is in no label and counts for none: it is lost to the corpus, not wrong in it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+
+from pipeline.contract import SilverError
+from stages.normalise.scoring import scoring_words
+from workflows.evaluate.measures import SegmentErrors
+
+NEAR = 1.0
+"""Seconds from a segment within which a word may have been meant to be in it: word times are interpolated, voice activity is not sharp."""
+NAMES = ("source_uri", "episode", "file", "recording")
+"""What a gold file may call the recording; `source_uri`, or the file name at its end, is compared with that of the corpus."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What was said in a recording from `start` to `end`, seconds; both None: in the whole of it, as far as is known."""
+
+    recording: str
+    start: float | None
+    end: float | None
+    text: str
+
+
+def read_gold(path: str) -> list[Utterance]:
+    """Utterances of a gold file: JSON lines, or a table (.csv, .tsv) with a header.
+
+    Columns: `source_uri` (or `episode`, `file`, `recording`), `text`, and if known `start` and `end` in seconds; others are not looked at.
+
+    Raises:
+        SilverError: no such file, or a line that cannot be understood; the message names it.
+    """
+    try:
+        utterances = [_utterance(values, f"{path}:{line}") for line, values in _entries(Path(path))]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SilverError(f"the gold {path} cannot be read: {error}") from error
+    if not utterances:
+        raise SilverError(f"the gold {path} is empty")
+    return utterances
+
+
+def _entries(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    if path.suffix.lower() in (".csv", ".tsv"):
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            table = csv.DictReader(handle, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+            for values in table:
+                yield table.line_num, values
+        return
+    for line, text in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not text.strip():
+            continue
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise SilverError(f"{path}:{line} is no JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise SilverError(f"{path}:{line} is no JSON object, but {text[:40]!r}")
+        yield line, values
+
+
+def _utterance(values: Mapping[str, Any], where: str) -> Utterance:
+    recording = next((str(values[name]) for name in NAMES if values.get(name)), None)
+    if recording is None or not isinstance(values.get("text"), str):
+        raise SilverError(f"{where} needs a text and one of {', '.join(NAMES)}; it has {', '.join(map(str, values))}")
+    start, end = (_seconds(values.get(name), name, where) for name in ("start", "end"))
+    if (start is None) != (end is None) or (start is not None and end is not None and start > end):
+        raise SilverError(f"{where}: start={start} and end={end} must both be given, in order, or neither")
+    return Utterance(recording, start, end, values["text"])
+
+
+def _seconds(value: object, name: str, where: str) -> float | None:
+    if value is None or value == "":
+        return None
+    try:
+        seconds = float(str(value))
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise SilverError(f"{where}: {name}={value!r} is no time in seconds")
+    return seconds
+
+
+def segment_errors(segments: Iterable[Mapping[str, Any]], gold: Sequence[Utterance], *, fold_accents: bool = False) -> list[SegmentErrors]:
+    """Errors of every segment with text whose recording has gold, by recording and time.
+
+    Segments need segment_id, source_uri, start, end, text, language. `fold_accents`: accents count as nothing, on both sides.
+    """
+    said: dict[str, list[Utterance]] = defaultdict(list)
+    for utterance in gold:
+        said[utterance.recording].append(utterance)
+    by_recording: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for segment in segments:
+        if segment["text"]:
+            by_recording[segment["source_uri"]].append(segment)
+    found: list[SegmentErrors] = []
+    for uri, group in sorted(by_recording.items()):
+        if utterances := said.get(uri) or said.get(uri.rpartition("/")[2]):
+            ordered = sorted(group, key=lambda segment: (segment["start"], segment["segment_id"]))
+            found += _recording_errors(uri, ordered, utterances, fold_accents=fold_accents)
+    return found
+
+
+def _recording_errors(
+    uri: str, segments: Sequence[Mapping[str, Any]], utterances: Sequence[Utterance], *, fold_accents: bool
+) -> list[SegmentErrors]:
+    language = segments[0]["language"]
+    labels = [scoring_words(segment["text"], segment["language"], fold_accents=fold_accents) for segment in segments]
+    reference, times = _said(utterances, segments, language, fold_accents=fold_accents)
+    hypothesis = [word for words in labels for word in words]
+    owners = [index for index, words in enumerate(labels) for _ in words]
+    words, wrong, characters, wrong_characters = ([0] * len(segments) for _ in range(4))
+    for step in Levenshtein.opcodes(hypothesis, reference):
+        if step.tag == "insert":  # in the reference only: words are missing
+            for place in range(step.dest_start, step.dest_end):
+                owner = _owner(segments, times[place], owners, step.src_start)
+                words[owner] += 1
+                wrong[owner] += 1
+                characters[owner] += len(reference[place])
+                wrong_characters[owner] += len(reference[place])
+            continue
+        for position in range(step.src_start, step.src_end):
+            owner, word = owners[position], hypothesis[position]
+            true = "" if step.tag == "delete" else reference[step.dest_start + position - step.src_start]
+            words[owner] += step.tag != "delete"
+            wrong[owner] += step.tag != "equal"
+            characters[owner] += len(true)
+            wrong_characters[owner] += 0 if step.tag == "equal" else Levenshtein.distance(word, true)
+    return [
+        SegmentErrors(
+            segment["segment_id"], uri, segment["language"] or "", words[n], len(labels[n]), wrong[n], characters[n], wrong_characters[n]
+        )
+        for n, segment in enumerate(segments)
+    ]
+
+
+def _said(
+    utterances: Sequence[Utterance], segments: Sequence[Mapping[str, Any]], language: str | None, *, fold_accents: bool
+) -> tuple[list[str], list[float | None]]:
+    """Words said in or near the segments, in order, each with its time (None where the gold has none)."""
+    starts, ends = np.array([segment["start"] for segment in segments]), np.array([segment["end"] for segment in segments])
+    words: list[str] = []
+    times: list[float | None] = []
+    for utterance in utterances:
+        said = scoring_words(utterance.text, language, fold_accents=fold_accents)
+        for place, word in enumerate(said):
+            if utterance.start is None or utterance.end is None:
+                time = None
+            else:
+                time = utterance.start + (utterance.end - utterance.start) * (place + 0.5) / len(said)
+            if time is None or np.maximum(np.maximum(starts - time, time - ends), 0).min() <= NEAR:
+                words.append(word)
+                times.append(time)
+    return words, times
+
+
+def _owner(segments: Sequence[Mapping[str, Any]], time: float | None, owners: list[int], place: int) -> int:
+    """The segment that a missing word belongs to: the nearest, or without a time that of the label's word before it."""
+    if time is None:
+        return owners[max(0, place - 1)] if owners else 0
+    return min(range(len(segments)), key=lambda index: max(segments[index]["start"] - time, time - segments[index]["end"], 0.0))

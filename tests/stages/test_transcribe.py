@@ -19,6 +19,7 @@ from stages.align import Align
 from stages.identify import Identify
 from stages.transcribe import Transcribe
 from stages.transcribe.convert import to_transformers
+from stages.words import written_words
 from tests.models import tiny_en_model
 from tests.windows import Window, context, spoken, store_windows
 
@@ -66,9 +67,12 @@ def test_the_text_is_right_and_comes_with_its_signals(part: Part, english: list[
         assert 0 <= row["no_speech_prob"] < 0.6
         assert 0.5 < row["compression_ratio"] < 2.4
         assert (row["label_origin"], row["round"]) == ("faster-whisper/base", 0)
+        scores = row["labels"][0]["scores"]
+        assert len(scores) == len(written_words(row["text_raw"]))
+        assert all(0 <= score <= 1 for score in scores)
         assert row["labels"] == [
             {key: row[key] for key in ("avg_logprob", "no_speech_prob", "compression_ratio")}
-            | {"labeller": "faster-whisper/base", "text": row["text_raw"]}
+            | {"labeller": "faster-whisper/base", "text": row["text_raw"], "scores": scores}
         ]
     schema = extend(ROW, Transcribe.adds)
     table = to_table([{key: row[key] for key in row if key in schema.names} for row in rows], schema)

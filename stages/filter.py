@@ -126,7 +126,7 @@ class Filter(PartStage):
                 yield drop(
                     row, ";".join(failing), "; ".join(_detail(name, rules[name], columns(name, rules[name]), row) for name in failing)
                 )
-            elif self.surveys and not (row["confidence"] is not None and row["confidence"] >= self.surveyed):
+            elif self.surveys and not (row["confidence"] is not None and np.float32(row["confidence"]) >= np.float32(self.surveyed)):
                 yield drop(row, "target_wer", _too_unsure(row["confidence"], self.surveyed, self.params.target_wer))
             else:
                 yield row

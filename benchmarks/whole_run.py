@@ -30,7 +30,8 @@ from stages.audio import SAMPLE_RATE
 from stages.normalise.text import normalise
 from workflows.demo.episodes import encode
 from workflows.demo.speech import long_speech
-from workflows.demo.truth import segment_errors, wer
+from workflows.evaluate.gold import read_gold, segment_errors
+from workflows.evaluate.measures import wer
 
 REPOSITORY = Path(__file__).parents[1]
 LANGUAGE = "en"
@@ -69,12 +70,13 @@ def main() -> None:
             print(f"{system:10} {wall:8.1f} s {seconds / wall:8.2f} x real time")
         if len(took) == 2:
             print(f"silver is {took['whisperx'] / took['silver']:.2f} times as fast")
+        gold = read_gold(str(folder / "truth.jsonl"))
         everything = {
-            error.segment_id: error for error in segment_errors(segments.get("silver, before its filter", []), folder / "truth.jsonl")
+            error.segment_id: error for error in segment_errors(segments.get("silver, before its filter", []), gold, fold_accents=True)
         }
         for system, found in segments.items():
             if system == "whisperx":
-                errors = segment_errors(found, folder / "truth.jsonl")
+                errors = segment_errors(found, gold, fold_accents=True)
             else:
                 errors = [everything[segment["segment_id"]] for segment in found]
             spoken = sum(segment["end"] - segment["start"] for segment in found)

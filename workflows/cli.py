@@ -262,6 +262,33 @@ def gc(
 
 
 @app.command()
+def evaluate(
+    corpus: CorpusArgument,
+    gold: Annotated[
+        str, typer.Option(help="known transcripts: JSON lines or a table with source_uri (or a file name), text, and if known start, end")
+    ],
+    by: Annotated[str, typer.Option(help="column to take the segments apart by")] = "language",
+    fold_accents: Annotated[bool, typer.Option("--fold-accents", help="accents count as nothing: the gold was typed without them")] = False,
+    figure: Annotated[str | None, typer.Option(help="write the reliability diagram and the risk-coverage curve to this HTML file")] = None,
+    how: FormatOption = Format.TABLE,
+) -> None:
+    """State the error of the labels against gold, before and after the filter, and how well the confidence knew.
+
+    silver evaluate OUT --gold gold.jsonl --figure evaluation.html
+    """
+    from pathlib import Path
+
+    from workflows.evaluate.figure import page
+    from workflows.evaluate.gold import read_gold
+    from workflows.evaluate.table import COLUMNS, judge, table
+
+    judged = judge(_corpus(corpus, None), read_gold(gold), fold_accents=fold_accents)
+    render(table(judged, by), how, COLUMNS)
+    if figure:
+        Path(figure).write_text(page(judged, f"Labels of {corpus} against {gold}"), encoding="utf-8")
+
+
+@app.command()
 def calibrate(
     out: Annotated[str, typer.Argument(metavar="OUT.json", help="where the calibration goes; a recipe names it as confidence.calibration")],
     corpora: Annotated[

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 from manifests.corpus import Corpus
 from manifests.funnel import FUNNEL_COLUMNS, funnel
@@ -19,7 +18,9 @@ from stages import STAGES, find
 from stages.models import fetch
 from workflows.demo.episodes import make_episodes
 from workflows.demo.feed import serve, write_feeds
-from workflows.demo.truth import segment_errors, wer
+from workflows.evaluate.figure import page
+from workflows.evaluate.gold import read_gold
+from workflows.evaluate.table import COLUMNS, judge, table
 
 RECIPE = str(Path(__file__).parent.parent.parent / "configs" / "demo.yaml")
 
@@ -67,28 +68,19 @@ def _build(root: Path, feeds: list[str]) -> dict[str, int]:
 def _report(corpus: Corpus, truth: Path) -> None:
     print("\nThe funnel")
     render(funnel(corpus), Format.TABLE, [name for name, _ in FUNNEL_COLUMNS])
-    segments = _segments(corpus)
-    errors = {item.segment_id: item for item in segment_errors(segments, truth)}
-    kept = {segment["segment_id"] for segment in segments if segment["drop_reason"] is None}
+    judged = judge(corpus, read_gold(str(truth)), fold_accents=True)
     print("\nError of the labels against the known transcripts (real recorded prompts, one studio speaker a language; accents not counted)")
-    for language in [*sorted({segment["language"] for segment in segments}), None]:
-        chosen = [item for item in errors.values() if language in (None, item.language)]
-        print(f"  {language or 'all'}  before the filter: {wer(chosen)}")
-        print(f"  {' ' * len(language or 'all')}  after the filter:  {wer([item for item in chosen if item.segment_id in kept])}")
-    columns = ["segment_id", "language", "start", "end", "text_pnc"]
+    render(table(judged), Format.TABLE, [name for name in COLUMNS if name not in ("words", "won")])
+    figure = truth.with_name("evaluation.html")
+    figure.write_text(page(judged, "The demo's labels against what was said"), encoding="utf-8")
+    print(f"how well the confidence knew it: {figure}")
+    live = [item.row for item in judged if item.kept]
+    dropped = [item.row for item in judged if not item.kept]
+    columns = ["segment_id", "language", "start", "end", "confidence", "text_pnc"]
     print("\nSome that were kept")
-    live = [segment for segment in segments if segment["drop_reason"] is None]
     render(live[:: max(1, len(live) // 5)][:5], Format.TABLE, columns)
+    if live:
+        print("\nThe words of the first: times in the recording, score, what was looked for and what the aligner's own network heard there")
+        render(live[0]["words"], Format.TABLE, ["word", "start", "end", "score", "spelled", "heard"])
     print("\nSome that were dropped")
-    dropped = [segment for segment in segments if segment["drop_reason"] is not None]
     render(dropped[:: max(1, len(dropped) // 6)][:6], Format.TABLE, [*columns, "drop_reason", "drop_detail"])
-
-
-def _segments(corpus: Corpus) -> list[dict[str, Any]]:
-    """All rows with text, kept or dropped, in order of source and time."""
-    cursor = corpus.connect().execute(
-        'SELECT segment_id, source_uri, language, start, "end", text, text_pnc, drop_reason, drop_detail FROM segments '
-        "WHERE text IS NOT NULL ORDER BY source_uri, start"
-    )
-    names = [field[0] for field in cursor.description or []]
-    return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]

@@ -262,6 +262,34 @@ def gc(
 
 
 @app.command()
+def audit(
+    corpus: CorpusArgument,
+    overrides: Overrides = None,
+    sample: Annotated[int, typer.Option(min=2, help="segments to draw")] = 300,
+    seed: Annotated[int, typer.Option(help="another seed draws other segments")] = 0,
+    sheet: Annotated[
+        str | None, typer.Option("--read", metavar="SHEET.csv", help="read a filled-in sheet back, and state the error")
+    ] = None,
+    how: FormatOption = Format.TABLE,
+) -> None:
+    """State the error of the labels by people: draw a stratified sample, let somebody correct it, read it back.
+
+    silver audit OUT --sample 300, correct audits/<id>/audit.html or sheet.csv, silver audit OUT --read sheet.csv
+    """
+    from workflows.audit.main import COLUMNS, begin, end
+
+    opened = _corpus(corpus, overrides)
+    if sheet is None:
+        folder, drawn = begin(opened, sample, seed)
+        typer.echo(f"{drawn} segments drawn\nlisten and correct: {folder}/audit.html (or {folder}/sheet.csv)")
+        typer.echo(f"then: silver audit {corpus} --read SHEET.csv")
+        return
+    render(end(opened, sheet), how, COLUMNS)
+    if how is Format.TABLE:
+        typer.echo("the next `silver run` carries this into the card of the release")
+
+
+@app.command()
 def evaluate(
     corpus: CorpusArgument,
     gold: Annotated[

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 import soundfile
 from pydantic import Field, field_validator, model_validator
 
+from manifests.audits import newest
 from manifests.corpus import CURRENT, Manifest, total
 from manifests.part import PartRef, read_part
 from manifests.release import CARD, GROUPS, INDEX, RELEASE, RELEASES, SUMS, Tally, read_release, release_folder, sha256, sums
@@ -90,6 +91,8 @@ class Pack(CorpusStage):
             if ref.counts.live:
                 shards = read_part(context.store, ref, ["shard"]).column("shard").drop_null()
                 version = str(shards[0]).split("/")[1]
+                if read_release(context.store, version).get("audit", {}) != newest(context.store):
+                    return False  # somebody judged the labels since: the card must say so
                 return _is_whole(context.store, version) and not context.store.exists(state_folder(version))
         return False
 
@@ -99,7 +102,7 @@ class Pack(CorpusStage):
         Raises:
             SilverError: nothing to pack, audio that is gone, or a finished release of this version with other content.
         """
-        params, content = self.params, self._content(parts)
+        params, content = self.params, self._content(parts, newest(context.store))
         if params.text and parts and "text" not in read_part(context.store, parts[0]).column_names:
             raise SilverError("pack.text=true needs the column text: put the stage normalise before pack")
         version = params.version or content[:12]
@@ -112,9 +115,10 @@ class Pack(CorpusStage):
         context.store.remove(state_folder(version))
         yield from _tables(context.store, version, plan, parts)
 
-    def _content(self, parts: Sequence[PartRef]) -> str:
-        """Hex digest of all that decides what the shards hold."""
+    def _content(self, parts: Sequence[PartRef], audit: Mapping[str, Any]) -> str:
+        """Hex digest of all that decides what the release says: what the shards hold, and what people said of it."""
         made_of = [self.version, self.params.model_dump(mode="json", exclude={"version"}), [ref.digest for ref in parts]]
+        made_of += [dict(audit)] if audit else []
         return blake2b(json.dumps(made_of).encode(), digest_size=16).hexdigest()
 
     def _pack(self, version: str, content: str, plan: Plan, parts: Sequence[PartRef], context: CorpusContext) -> None:
@@ -149,6 +153,7 @@ class Pack(CorpusStage):
             "rows": before.rows,
             "counts": tally.counts(),
             "dropped": dropped,
+            **({"audit": audit} if (audit := newest(store)) else {}),
             "members": ["flac", "json", *(["txt"] if self.params.text else [])],
             "shards": [asdict(info) for info in infos],
         }

@@ -96,6 +96,7 @@ def card(release: Mapping[str, Any], schema: pa.Schema) -> str:
             sums=SUMS,
             text='row["text"]' if "text" in schema.names else "None",
         ),
+        "## How right the labels are\n\n" + _error(release.get("audit")),
         "## How it was made\n\nThe recipe:\n\n"
         + textwrap.indent(yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True), "    "),
         "The stages, each with the fingerprint of its parameters, its models and all that came before it:\n\n"
@@ -107,6 +108,20 @@ def card(release: Mapping[str, Any], schema: pa.Schema) -> str:
     ]
     head = yaml.safe_dump(_metadata(release, schema, name), sort_keys=False, allow_unicode=True)
     return f"---\n{head}---\n\n" + "\n\n".join(section.strip("\n") for section in sections if section) + "\n"
+
+
+def _error(audit: Mapping[str, Any] | None) -> str:
+    """What people said of a sample of the labels."""
+    if not audit:
+        return "The labels were made by machines and their error has not been measured yet. `silver audit` draws a sample, lets a person correct it, and states it."
+    whole = audit["statement"][0]
+    said = (
+        f"Stated error of the labels: WER {whole['value']} (95 % {whole['low']} to {whole['high']}). {audit['judged']} of {audit['drawn']} segments of a "
+        f"stratified sample were judged by a person, read on {audit['read'][:10]}."
+    )
+    head = ("of", "measure", "value", "95 % from", "to", "judged", "of segments")
+    lines = [tuple(row[name] for name in ("of", "measure", "value", "low", "high", "judged", "segments")) for row in audit["statement"]]
+    return f"{said}\n\n{_table(head, lines[:_SHOWN])}"
 
 
 def _metadata(release: Mapping[str, Any], schema: pa.Schema, name: str) -> dict[str, Any]:

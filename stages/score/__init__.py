@@ -163,7 +163,7 @@ class Score(PartStage):
 
     def _of_models(self, row: Row) -> Row:
         labels, words = row["labels"] or [], row.get("words") or []
-        mean, least = label_confidence(labels)
+        mean, least = label_confidence(labels, row.get("label_origin"))
         return {
             "label_confidence": mean,
             "label_confidence_min": least,

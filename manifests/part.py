@@ -141,3 +141,10 @@ def read_rows(store: Store, ref: PartRef) -> list[Row]:
     """The same as dictionaries."""
     rows: list[Row] = read_part(store, ref).to_pylist()
     return rows
+
+
+def read_flat_rows(store: Store, ref: PartRef) -> list[Row]:
+    """The same without the nested columns (words, labels), which are nearly all of a row: for what looks at a whole corpus at once."""
+    table = read_part(store, ref)
+    rows: list[Row] = table.select([field.name for field in table.schema if not pa.types.is_nested(field.type)]).to_pylist()
+    return rows

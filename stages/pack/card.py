@@ -115,12 +115,14 @@ def _error(audit: Mapping[str, Any] | None) -> str:
     if not audit:
         return "The labels were made by machines and their error has not been measured yet. `silver audit` draws a sample, lets a person correct it, and states it."
     whole = audit["statement"][0]
+    stated = "none of those kept was judged" if whole["value"] is None else f"WER {whole['value']} (95 % {whole['low']} to {whole['high']})"
     said = (
-        f"Stated error of the labels: WER {whole['value']} (95 % {whole['low']} to {whole['high']}). {audit['judged']} of {audit['drawn']} segments of a "
+        f"Stated error of the labels: {stated}. {audit['judged']} of {audit['drawn']} segments of a "
         f"stratified sample were judged by a person, read on {audit['read'][:10]}."
     )
     head = ("of", "measure", "value", "95 % from", "to", "judged", "of segments")
-    lines = [tuple(row[name] for name in ("of", "measure", "value", "low", "high", "judged", "segments")) for row in audit["statement"]]
+    columns = ("of", "measure", "value", "low", "high", "judged", "segments")
+    lines = [tuple("" if row[name] is None else row[name] for name in columns) for row in audit["statement"]]
     return f"{said}\n\n{_table(head, lines[:_SHOWN])}"
 
 

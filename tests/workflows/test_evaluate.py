@@ -93,6 +93,31 @@ def test_gold_without_times_and_tables_are_read_too(tmp_path: Path) -> None:
     assert [(item.words, item.errors) for item in found] == [(3, 1), (2, 0)], "the missing word belongs to the label before it"
 
 
+def test_gold_without_times_counts_no_speech_that_no_segment_holds(tmp_path: Path) -> None:
+    gold = tmp_path / "g.jsonl"
+    middle = " ".join(f"lost{n}" for n in range(100))
+    gold.write_text(
+        json.dumps({"file": "a.mp3", "text": f"before all that one two three {middle} four five six and a long goodbye to you"})
+    )
+    found = segment_errors([segment(10, 12, "one two three"), segment(70, 72, "four five six")], read_gold(str(gold)))
+    assert all(item.words - 3 <= 6 and item.errors == item.words - 3 for item in found), "only the words next to a segment may be its own"
+    inside = segment_errors([segment(10, 14, "before all that two three")], read_gold(str(gold)))
+    assert inside[0].errors >= 1, "a word missing inside a label is an error of it"
+
+
+def test_one_name_for_two_recordings_is_refused_and_a_quoted_name_found(truth: Path) -> None:
+    twice = [segment(0, 4, "one two three four"), segment(0, 4, "one two three four") | {"source_uri": "http://y/a.mp3"}]
+    with pytest.raises(SilverError, match=r"may be that of http://x/a\.mp3 or of http://y/a\.mp3: give the whole source_uri"):
+        errors(twice, truth)
+    assert counts([segment(0, 4, "one two three four") | {"source_uri": "http://x/%61.mp3?token=1"}], truth) == {"0": (4, 0)}
+
+
+def test_no_error_in_a_sample_is_not_no_error_at_all() -> None:
+    rate = wer([SegmentErrors(str(n), f"r{n}", "en", 10, 10, 0) for n in range(30)])
+    assert rate.low == rate.wer == 0
+    assert 0.09 < rate.high < 0.13
+
+
 def judged_corpus() -> list[Judged]:
     """Forty segments; the confidence knows which are wrong."""
     found = []
@@ -122,7 +147,7 @@ def test_the_table_of_nothing_kept_and_of_no_confidence_has_gaps_and_no_error() 
     judged = [Judged(item.row | {"confidence": None}, item.errors, kept=False) for item in judged_corpus()]
     before, kept = table(judged)[:2]
     assert (before["ece"], before["won"], before["expected_wer"]) == (None, None, None)
-    assert (kept["segments"], kept["words"]) == (0, 0)
+    assert (kept["segments"], kept["words"], kept["wer"]) == (0, 0, None)
     with pytest.raises(SilverError, match="no column 'chanel'"):
         table(judged, "chanel")
 

@@ -19,7 +19,8 @@ COLUMNS = ("of", "measure", "value", "low", "high", "judged", "segments", "hours
 
 
 def begin(corpus: Corpus, count: int, seed: int) -> tuple[str, int]:
-    """Draw `count` segments; gives the folder with `sheet.csv` and `audit.html`, and how many were drawn. The same call draws the same.
+    """Draw `count` segments; gives the folder with `sheet.csv` and `audit.html`, and how many were drawn. The same call draws the same,
+    and leaves a sheet that is there as it is: somebody may have filled it in.
 
     Raises:
         SilverError: nothing to draw from.
@@ -48,7 +49,7 @@ def begin(corpus: Corpus, count: int, seed: int) -> tuple[str, int]:
     }
     store = corpus.store
     store.write(f"{folder}/sample.json", json.dumps(sample, indent=1, ensure_ascii=False).encode())
-    store.write(f"{folder}/sheet.csv", write_sheet(drawn).encode())
+    store.create(f"{folder}/sheet.csv", write_sheet(drawn).encode())
     store.write(f"{folder}/audit.html", page(drawn, store).encode())
     return store.uri(folder), len(drawn)
 

@@ -11,6 +11,7 @@ from typing import Any
 import soundfile
 
 from manifests.store import Store
+from pipeline.contract import SilverError
 from stages.audio import SAMPLE_RATE, read_audio
 from workflows.audit.sheet import COLUMNS, guard
 
@@ -36,6 +37,12 @@ for(const a of all){a.querySelector('textarea').addEventListener('input',()=>sho
   if(e.key==='r')mark(a,'right');else if(e.key==='u')mark(a,'unusable');else if(e.key==='n')go(a,1);else if(e.key==='b')go(a,-1);
   else if(e.key==='p'){p.paused?p.play():p.pause()}else return;e.preventDefault()})}
 const safe=s=>/^[=+\\-@\\t\\r']/.test(s)?"'"+s:s,cell=s=>'"'+safe(s).replace(/"/g,'""')+'"';
+// What was judged outlives the tab; the sheet is still to be saved.
+const area=a=>a.querySelector('textarea');
+function remember(){try{localStorage.setItem(location.pathname,JSON.stringify(all.map(a=>[a.dataset.id,a.dataset.verdict,area(a).value])))}catch{}}
+try{const known=new Map(JSON.parse(localStorage.getItem(location.pathname)||'[]').map(([id,...rest])=>[id,rest]));
+ for(const a of all)if(known.has(a.dataset.id)){[a.dataset.verdict,area(a).value]=known.get(a.dataset.id);show(a)}}catch{}
+for(const what of ['input','click','keydown'])document.addEventListener(what,remember);
 document.getElementById('save').addEventListener('click',()=>{const rows=[COLUMNS.join(',')];
  for(const a of all){const changed=text(a)!==label(a);
   rows.push([a.dataset.id,a.dataset.language,a.dataset.channel,a.dataset.text,changed?text(a):'',a.dataset.verdict].map(cell).join(','))}
@@ -84,5 +91,11 @@ def _article(number: int, row: Mapping[str, Any], audio: str) -> str:
 
 def _audio(row: Mapping[str, Any], store: Store) -> str:
     sink = io.BytesIO()
-    soundfile.write(sink, read_audio(store, dict(row)), SAMPLE_RATE, format="MP3")
+    try:
+        samples = read_audio(store, dict(row))
+    except (FileNotFoundError, soundfile.LibsndfileError) as error:
+        raise SilverError(
+            f"{store.uri(row['audio_path'])}, the audio of {row['segment_id']}, cannot be read ({error}); run the recipe again from `decode`"
+        ) from error
+    soundfile.write(sink, samples, SAMPLE_RATE, format="MP3")
     return "data:audio/mpeg;base64," + base64.b64encode(sink.getvalue()).decode()

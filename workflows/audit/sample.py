@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from manifests.corpus import Corpus, Manifest
-from manifests.part import read_rows
+from manifests.part import read_flat_rows
 from pipeline.contract import SilverError
 
 CHANNELS = 5
@@ -36,7 +36,7 @@ class Stratum:
 
 
 def filtered(corpus: Corpus) -> tuple[Manifest, list[Row]]:
-    """The newest finished filter, and the segments with text that came to it.
+    """The newest finished filter, and the segments with text that came to it; one row of the same audio that was acquired twice.
 
     Raises:
         SilverError: the corpus has none.
@@ -45,15 +45,14 @@ def filtered(corpus: Corpus) -> tuple[Manifest, list[Row]]:
     if not filters:
         raise SilverError(f"{corpus.store.root} has not been filtered yet: run its recipe up to `filter` first")
     last = filters[-1]
-    rows = [
-        row
-        for ref in last.parts()
-        for row in read_rows(corpus.store, ref)
-        if row["segment_id"] and row.get("text") and (row["drop_reason"] is None or row["drop_stage"] == last.stage)
-    ]
+    rows: dict[str, Row] = {}
+    for ref in last.parts():
+        for row in read_flat_rows(corpus.store, ref):
+            if row["segment_id"] and row.get("text") and (row["drop_reason"] is None or row["drop_stage"] == last.stage):
+                rows.setdefault(row["segment_id"], row)
     if not rows:
         raise SilverError(f"{corpus.store.root} has no segments to judge: `silver funnel` shows where they went")
-    return last, rows
+    return last, list(rows.values())
 
 
 def draw(rows: Sequence[Row], count: int, seed: int) -> list[Stratum]:

@@ -10,7 +10,7 @@ from rapidfuzz.distance import Levenshtein
 
 from stages.normalise.scoring import scoring_words
 from workflows.audit.sheet import Judgement
-from workflows.evaluate.measures import bootstrap
+from workflows.evaluate.measures import at_most, bootstrap
 
 Sample = Mapping[str, Any]
 """`sample.json`: `fingerprint`, and `strata`, each with `name`, `kept`, `size`, `hours`, and `segments` (id, language, text, duration)."""
@@ -82,6 +82,8 @@ def _rate(name: str, strata: Sequence[tuple[Any, Any, Any, Any]]) -> dict[str, A
             / np.maximum(1e-9, sum(by * drawn[0] for by, drawn in zip(scale, sums, strict=True)))
         ),
     )
+    if not wrong:
+        high = at_most(np.concatenate([by * s[1] for by, s in zip(scale, judged, strict=True)]))
     return row | {"value": round(float(wrong / words), 4), "low": round(low, 4), "high": round(high, 4)}
 
 
@@ -95,4 +97,9 @@ def _wrongly_dropped(strata: Sequence[tuple[Any, Any, Any, Any]]) -> dict[str, A
     scale = [s[0]["size"] / len(s[1]) / size for s in judged]
     low, high = bootstrap([(s[3],) for s in judged], lambda sums: sum(by * drawn[0] for by, drawn in zip(scale, sums, strict=True)))
     share = sum(by * s[3].sum() for by, s in zip(scale, judged, strict=True))
+    unseen = at_most(np.concatenate([np.full(len(s[3]), by) for by, s in zip(scale, judged, strict=True)]))
+    if not any(s[3].any() for s in judged):
+        high = unseen
+    elif all(s[3].all() for s in judged):
+        low = 1 - unseen
     return row | {"value": round(float(share), 4), "low": round(low, 4), "high": round(high, 4)}

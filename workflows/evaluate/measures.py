@@ -87,6 +87,8 @@ def error_rate(words: Sequence[int] | Array, errors: Sequence[int] | Array, reco
     if not said.sum():
         return ErrorRate(0, int(wrong.sum()), 0.0, 0.0, drawn)
     low, high = bootstrap([(said, wrong)], lambda sums: sums[0][1] / np.maximum(1, sums[0][0]))
+    if not wrong.any():
+        high = at_most(said)
     return ErrorRate(int(said.sum()), int(wrong.sum()), low, high, drawn)
 
 
@@ -104,6 +106,20 @@ def bootstrap(strata: Sequence[tuple[Array, ...]], statistic: Any, seed: int = 0
         return 0.0, 0.0
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
+
+
+def at_most(weights: Sequence[float] | Array) -> float:
+    """Upper end of a 95 % interval of a share that was 0 in all units of a sample, of which a bootstrap says 0 to 0.
+
+    The largest share that leaves none with a probability of 2.5 % (Clopper and Pearson 1934), for as many units as the weights are worth
+    (Kish 1965: sum squared by sum of squares). Of errors it takes each unit as right or wholly wrong, so it is rather too wide.
+
+    >>> round(at_most([1] * 300), 4)
+    0.0122
+    """
+    of: Array = np.asarray(weights, np.float64)
+    worth = of.sum() ** 2 / max(float((of**2).sum()), 1e-9)
+    return float(1 - 0.025 ** (1 / worth)) if worth else 1.0
 
 
 def _resampled(columns: Array, chance: np.random.Generator) -> Array:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from manifests.corpus import Corpus
-from manifests.part import read_rows
+from manifests.part import read_flat_rows
 from pipeline.contract import SilverError
 from workflows.evaluate.gold import Utterance, segment_errors
 from workflows.evaluate.measures import SegmentErrors, cer, expected_calibration_error, recovered_gain, right_share, wer
@@ -44,7 +44,7 @@ def judge(corpus: Corpus, gold: Sequence[Utterance], *, fold_accents: bool = Fal
     rows = [
         row
         for ref in filters[-1].parts()
-        for row in read_rows(corpus.store, ref)
+        for row in read_flat_rows(corpus.store, ref)
         if row["segment_id"] and (row["drop_reason"] is None or row["drop_stage"] == last)
     ]
     errors = {item.segment_id: item for item in segment_errors(rows, gold, fold_accents=fold_accents)}
@@ -93,10 +93,11 @@ def _line(name: str, state: str, items: Sequence[Judged]) -> dict[str, Any]:
         "segments": len(items),
         "hours": round(sum(item.row["duration"] for item in items) / 3600, 3),
         "words": rate.words,
-        "wer": round(rate.wer, 4),
-        "low": round(rate.low, 4),
-        "high": round(rate.high, 4),
-        "cer": round(cer(errors).wer, 4),
+        **(
+            {"wer": round(rate.wer, 4), "low": round(rate.low, 4), "high": round(rate.high, 4), "cer": round(cer(errors).wer, 4)}
+            if items
+            else dict.fromkeys(("wer", "low", "high", "cer"))
+        ),
         "expected_wer": round(1 - sum(confidence * weight for confidence, weight in known) / weight, 4) if weight else None,
         "ece": expected_calibration_error(confidences, longer, right) if known else None,
         "won": None if gain is None else round(gain, 3),

@@ -24,6 +24,7 @@ import soundfile
 import yaml
 from pydantic import ValidationError
 
+from manifests.corpus import CURRENT
 from manifests.part import PartRef, read_rows, write_part
 from manifests.release import read_release
 from manifests.verify import verify_release
@@ -442,3 +443,41 @@ def test_killed_at_any_commit_the_next_run_makes_the_same_release(tmp_path: Path
         assert contents(corpus) == expected
         assert not corpus.store.names("tmp")
     assert contents(killed[-1]) == expected
+
+
+def test_what_people_said_of_the_labels_makes_a_new_release_with_the_same_shards(tmp_path: Path) -> None:
+    corpus = small_corpus(tmp_path)
+    corpus.store.write(CURRENT, json.dumps({"recipe": "x", "stages": [{"stage": "filter", "fingerprint": "feedbeef"}]}).encode())
+
+    def audited(read: str) -> None:
+        row = {
+            "of": "kept labels",
+            "measure": "wer",
+            "value": 0.07,
+            "low": 0.05,
+            "high": 0.09,
+            "judged": 9,
+            "segments": 12,
+            "hours": 0.1,
+            "covered": 1.0,
+        }
+        result = {"fingerprint": "feedbeef", "read": read, "judged": 9, "drawn": 9, "statement": [row]}
+        corpus.store.write("audits/a/result.json", json.dumps(result).encode())
+
+    def releases() -> set[str]:
+        return set(corpus.store.names("releases"))
+
+    corpus.pack()
+    (before,) = releases()
+    audited("2026-01-01T00:00:00+00:00")
+    corpus.pack()
+    (after,) = releases() - {before}
+    old, new = corpus.files(before), corpus.files(after)
+    assert "has not been measured yet" in old["README.md"].decode()
+    assert "WER 0.07 (95 % 0.05 to 0.09)" in new["README.md"].decode()
+    assert {name: data for name, data in old.items() if name.endswith(".tar")} == {
+        name: data for name, data in new.items() if name.endswith(".tar")
+    }
+    audited("2026-02-02T00:00:00+00:00")
+    corpus.pack()
+    assert releases() == {before, after}, "the same sheet, read again"

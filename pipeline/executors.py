@@ -180,9 +180,12 @@ class LazyExecutor(Executor):
 
     def run_parts(self, store: Store, block: Sequence[Node], todo: Sequence[Todo], report: Report) -> Iterator[Outcome]:
         """See Executor."""
+        import ray
+
         started = {item.start for item in todo}
         left = block[min(started) :] if started else []
-        self._small = len(todo) <= self.FEW and all(node.stage.light for node in left)
+        # Where Ray runs already there is nothing to save, and DuckDB aborts in the driver of a Ray job once the core worker is loaded.
+        self._small = len(todo) <= self.FEW and all(node.stage.light for node in left) and not ray.is_initialized()
         return (self._inline if self._small else self.ray).run_parts(store, block, todo, report)
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

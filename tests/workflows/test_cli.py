@@ -36,7 +36,7 @@ def test_sql_answers_over_the_views(built: Path) -> None:
     live = answer("sql", str(built), "select count(*) as n from segments where drop_reason is null")[0]["n"]
     assert live == len(answer("rows", str(built), "--where", "drop_reason is null", "--sample", "1000")) > 5
     assert answer("sql", str(built), "select count(*) as n from recordings")[0]["n"] == 6
-    assert answer("sql", str(built), "select count(distinct stage) as n from funnel")[0]["n"] == 11
+    assert answer("sql", str(built), "select count(distinct stage) as n from funnel")[0]["n"] == 13
     wrong = silver("sql", str(built), "select sdarop_reason from segments")
     assert wrong.returncode == 1
     assert "sdarop_reason" in wrong.stderr

@@ -34,6 +34,12 @@ class Manifest:
         """`_stage.json`: parameters, model identity, software, upstream; empty if the stage never started."""
         return _json(self.store, f"{self.folder}/_stage.json")
 
+    @property
+    def rules(self) -> dict[str, str] | None:
+        """The rules of a filter; None of any other stage."""
+        rules: dict[str, str] | None = self.info().get("parameters", {}).get("rules")
+        return rules
+
     def write_info(self, info: Mapping[str, Any]) -> None:
         """Write `_stage.json`."""
         self.store.write(f"{self.folder}/_stage.json", json.dumps(info, indent=1, sort_keys=True, default=str).encode())

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from manifests.corpus import Corpus, Manifest
+    from manifests.corpus import Corpus
+    from manifests.part import Counts
 
 FUNNEL_COLUMNS = (
     ("stage", "VARCHAR"), ("reason", "VARCHAR"), ("rows_in", "BIGINT"), ("made", "BIGINT"), ("dropped", "BIGINT"), ("kept", "BIGINT"),
@@ -27,7 +28,8 @@ def funnel(corpus: Corpus) -> list[dict[str, Any]]:
     """
     table: list[dict[str, Any]] = []
     for manifest in corpus.manifests:
-        counts, drops = manifest.counts(), own_drops(manifest)
+        counts = manifest.counts()
+        drops = own_drops(manifest.stage, counts)
         reasons = by_reason(drops)
         alone = [drops[reason] for reason in reasons if reason in drops]
         table.append(
@@ -41,14 +43,9 @@ def funnel(corpus: Corpus) -> list[dict[str, Any]]:
     return table
 
 
-def own_drops(manifest: Manifest) -> Drops:
+def own_drops(stage: str, counts: Counts) -> Drops:
     """What a stage dropped itself."""
-    return {
-        reason: value
-        for key, value in manifest.counts().dropped.items()
-        for stage, _, reason in [key.partition(":")]
-        if stage == manifest.stage
-    }
+    return {key.removeprefix(f"{stage}:"): value for key, value in counts.dropped.items() if key.startswith(f"{stage}:")}
 
 
 def by_reason(drops: Drops) -> Drops:
@@ -72,10 +69,9 @@ def rule_remarks(corpus: Corpus, nearly_all: float = 0.9) -> list[str]:
     """
     remarks = []
     for manifest in corpus.manifests:
-        rules, seen = manifest.info()["parameters"].get("rules"), manifest.counts().live_in
-        if not rules or not seen:
+        if not (rules := manifest.rules) or not (seen := (counts := manifest.counts()).live_in):
             continue
-        hits = {rule: rows for rule, (rows, _) in by_reason(own_drops(manifest)).items() if rule in rules}
+        hits = {rule: rows for rule, (rows, _) in by_reason(own_drops(manifest.stage, counts)).items() if rule in rules}
         if none := [rule for rule in rules if rule not in hits]:
             remarks.append(f"{manifest.stage} rules that hit nothing: {', '.join(none)}")
         if most := [f"{rule} ({rows} of {seen})" for rule, rows in hits.items() if rows > nearly_all * seen]:

@@ -26,10 +26,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from manifests.part import PartRef
 from manifests.schema import DROP, Row
@@ -56,6 +57,15 @@ class StageParams(BaseModel):
     """Base of a stage's parameters: unknown keys are errors, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().absolute())
+
+
+FilePath = Annotated[str | None, AfterValidator(_absolute)]
+"""Type of a parameter that names a file, or none: made absolute, because workers do not share the folder that the recipe was read in. Make
+it `operational`: what counts is what the file holds, by `Stage.identity`."""
 
 
 def operational(default: Any, description: str, **constraints: Any) -> Any:
@@ -142,9 +152,10 @@ class RowStage(Stage):
     surveyed: Any = None
     """What `survey` found, on every worker."""
 
-    def survey(self, parts: Sequence[PartRef], store: Store) -> Any:
-        """A plain value that the stage must know of the whole manifest (a threshold that is met on average). Runs once, on the driver;
-        part of the key of every part, so that parts are made again when it changes.
+    def survey(self, parts: Sequence[PartRef], store: Store, each: Callable[..., Iterable[Any]] = map) -> Any:
+        """A plain value that the stage must know of the whole manifest (a threshold that is met on average). Runs once; part of the key of
+        every part, so that parts are made again when it changes. What reads parts goes through `each(function, parts)`, which is `map` over
+        the cluster.
         """
 
     @abstractmethod
@@ -237,6 +248,7 @@ __all__ = [
     "CorpusContext",
     "CorpusStage",
     "ExpandingStage",
+    "FilePath",
     "ItemError",
     "PartContext",
     "PartStage",

@@ -79,6 +79,7 @@ class RayExecutor(Executor):
     def __init__(self, address: str | None = None) -> None:
         self._address = address
         self._mine = False
+        self.connected = False
 
     def connect(self) -> None:
         """Connect once.
@@ -90,6 +91,7 @@ class RayExecutor(Executor):
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         import ray
 
+        self.connected = True
         if ray.is_initialized():
             return
         address = self._address or os.environ.get("RAY_ADDRESS")
@@ -180,20 +182,16 @@ class LazyExecutor(Executor):
 
     def run_parts(self, store: Store, block: Sequence[Node], todo: Sequence[Todo], report: Report) -> Iterator[Outcome]:
         """See Executor."""
-        import ray
-
         started = {item.start for item in todo}
         left = block[min(started) :] if started else []
         # Where Ray runs already there is nothing to save, and DuckDB aborts in the driver of a Ray job once the core worker is loaded.
-        self._small = len(todo) <= self.FEW and all(node.stage.light for node in left) and not ray.is_initialized()
+        self._small = len(todo) <= self.FEW and all(node.stage.light for node in left) and not self.ray.connected
         return (self._inline if self._small else self.ray).run_parts(store, block, todo, report)
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """See Executor."""
-        import ray
-
         work = list(items)
-        return (self.ray if ray.is_initialized() or len(work) > 2 else self._inline).map(function, work)
+        return (self.ray if self.ray.connected or len(work) > 2 else self._inline).map(function, work)
 
 
 def _call(function: Callable[[T], R], item: T) -> R:

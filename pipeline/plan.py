@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -110,12 +110,12 @@ def blocks(nodes: Sequence[Node]) -> Iterator[list[Node]]:
         yield block
 
 
-def survey(node: Node, inputs: Sequence[PartRef]) -> Node:
-    """The node, knowing what its stage must know of the whole manifest before its first part."""
+def survey(node: Node, inputs: Sequence[PartRef], each: Callable[..., Iterable[Any]] = map) -> Node:
+    """The node, knowing what its stage must know of the whole manifest before its first part; see `RowStage.survey`."""
     stage = node.stage
     if not isinstance(stage, RowStage) or not stage.surveys:
         return node
-    stage.surveyed = stage.survey(inputs, node.manifest.store)
+    stage.surveyed = stage.survey(inputs, node.manifest.store, each)
     return replace(node, made_of=node.made_of | {"own": digest([node.own, stage.surveyed])})
 
 

@@ -97,7 +97,7 @@ class _Job:
             )
         inputs = upstream.manifest.listed if upstream else []
         for block in blocks(nodes):
-            first = survey(block[0], inputs)
+            first = survey(block[0], inputs, self.executor.map)
             inputs = self._corpus(first, inputs) if isinstance(first.stage, CorpusStage) else self._parts([first, *block[1:]], inputs)
         conservation.check(self.result.nodes[: self.result.nodes.index(nodes[-1]) + 1])
 

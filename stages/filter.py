@@ -8,7 +8,8 @@ time, so aggregates, subqueries, clocks and files are refused, before any work s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -99,18 +100,19 @@ class Filter(PartStage):
         self.surveys = self.params.target_wer is not None
         self.reads = tuple(used | dict.fromkeys(("confidence", "text") if self.surveys else ()))  # type: ignore[misc]
 
-    def survey(self, parts: Sequence[PartRef], store: Store) -> float:
+    def survey(self, parts: Sequence[PartRef], store: Store, each: Callable[..., Iterable[Any]] = map) -> float:
         """The least confidence at which the expected WER of all rows from there on is within `target_wer`; above 1 where there is none."""
-        confidences, words = [], []
-        for ref in parts:
-            table = read_part(store, ref)
-            rows = [row for row in table.select([*dict.fromkeys([*self.reads, "drop_reason"])]).to_pylist() if is_live(row)]
-            found = verdicts(self.params.rules, rows, table.schema)
-            passing = [row for index, row in enumerate(rows) if all(found[name][index] is True for name in found)]
-            known = [row for row in passing if row["confidence"] is not None]
-            confidences += [row["confidence"] for row in known]
-            words += [len(written_words(row["text"] or "")) for row in known]
-        return lowest_confidence(np.array(confidences, np.float64), np.array(words, np.float64), self.params.target_wer)
+        passing = np.concatenate([np.zeros((2, 0)), *each(partial(self._passing, store), parts)], axis=1)
+        return lowest_confidence(passing[0], passing[1], self.params.target_wer)
+
+    def _passing(self, store: Store, ref: PartRef) -> npt.NDArray[np.float64]:
+        """Confidence and number of words of each segment of a part that the rules let pass, shape (2, segments)."""
+        table = read_part(store, ref, [*dict.fromkeys([*self.reads, "drop_reason"])])
+        rows = [row for row in table.to_pylist() if is_live(row)]
+        found = verdicts(self.params.rules, rows, table.schema)
+        passing = [row for index, row in enumerate(rows) if all(found[name][index] is True for name in found)]
+        known = [(row["confidence"], len(written_words(row["text"] or ""))) for row in passing if row["confidence"] is not None]
+        return np.array(known, np.float64).reshape(-1, 2).T
 
     def process(self, rows: list[Row], context: PartContext) -> Iterator[Row]:
         """The rows in order, each kept or dropped.

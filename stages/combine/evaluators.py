@@ -17,6 +17,8 @@ import jiwer
 from manifests.schema import Row
 from pipeline.contract import PartContext, is_live
 from stages.score.agreement import comparable, similarity
+from stages.score.ctc import WILDCARD
+from stages.score.labeller import label_confidence
 from stages.score.repetition import repetition
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def log_probability(rows: Sequence[Row], _context: PartContext) -> Scores:
 
 def word_probability(rows: Sequence[Row], _context: PartContext) -> Scores:
     """The labeller's own mean probability of a word."""
-    return [[statistics.fmean(scores) if (scores := label.get("scores")) else None for label in row["labels"]] for row in rows]
+    return [[label_confidence([label])[0] for label in row["labels"]] for row in rows]
 
 
 def loops(rows: Sequence[Row], _context: PartContext) -> Scores:
@@ -77,7 +79,7 @@ def ctc(context: PartContext) -> Evaluator:
             spelled, heard = (
                 ("".join(word[key] or "" for word in aligned["words"]) for key in ("spelled", "heard")) if is_live(aligned) else ("", "")
             )
-            spelled = spelled.replace("*", "")
+            spelled = spelled.replace(WILDCARD, "")
             scores[index].append(1 - jiwer.cer(spelled, heard) if spelled else None)
         return scores
 

@@ -7,21 +7,15 @@ import math
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
 
 import pyarrow as pa
-from pydantic import AfterValidator
 
 from manifests.schema import Row
-from pipeline.contract import PartContext, PartStage, SilverError, StageParams, operational
+from pipeline.contract import FilePath, PartContext, PartStage, SilverError, StageParams, operational
 from stages.confidence.calibration import Calibration
 from stages.confidence.features import features
 
 SHIPPED = "confidence.json"
-
-
-def _absolute(path: str | None) -> str | None:
-    return None if path is None else str(Path(path).expanduser().absolute())
 
 
 class Confidence(PartStage):
@@ -40,9 +34,7 @@ class Confidence(PartStage):
     class Params(StageParams):
         """Which calibration."""
 
-        calibration: Annotated[str | None, AfterValidator(_absolute)] = operational(
-            None, "a file made by `silver calibrate`; by default the one that Silver ships"
-        )
+        calibration: FilePath = operational(None, "a file made by `silver calibrate`; by default the one that Silver ships")
 
     def identity(self) -> Mapping[str, str]:
         """Hash of the calibration. Raises SilverError when it is missing or none."""

@@ -17,6 +17,8 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from manifests.schema import Row
+from stages.score.ctc import WILDCARD
+from stages.score.labeller import label_confidence
 
 MISHEARD = 0.34
 """Errors a character from which on the CTC model wrote another word: one wrong character in three."""
@@ -29,9 +31,8 @@ def features(row: Row) -> dict[str, float]:
 
 def label_probability(row: Row) -> float:
     """Mean probability of the words, by the labeller whose text was chosen (or by the first, where it is a vote)."""
-    labels = row.get("labels") or []
-    chosen = next((label for label in labels if label["labeller"] == row.get("label_origin")), labels[0] if labels else {})
-    return _mean(chosen.get("scores") or [])
+    mean, _least = label_confidence(row.get("labels") or [], row.get("label_origin"))
+    return math.nan if mean is None else mean
 
 
 def ctc_probability(row: Row) -> float:
@@ -41,14 +42,14 @@ def ctc_probability(row: Row) -> float:
 
 def misheard_words(row: Row) -> float:
     """Share of the words in whose place the CTC model would have written another one."""
-    spelled = [(text, word["heard"]) for word in _words(row) if (text := word["spelled"].replace("*", ""))]
+    spelled = [(text, word["heard"]) for word in _words(row) if (text := word["spelled"].replace(WILDCARD, ""))]
     return _mean(float(Levenshtein.distance(text, heard) / len(text) >= MISHEARD) for text, heard in spelled)
 
 
 def unwritten(row: Row) -> float:
     """Logarithm of characters heard by the CTC model over characters written: above 0 where the labeller left something out."""
     words = _words(row)
-    heard, spelled = sum(len(word["heard"]) for word in words), sum(len(word["spelled"].replace("*", "")) for word in words)
+    heard, spelled = sum(len(word["heard"]) for word in words), sum(len(word["spelled"].replace(WILDCARD, "")) for word in words)
     return math.log((heard + 1) / (spelled + 1)) if words and spelled else math.nan
 
 

@@ -102,7 +102,8 @@ class Pack(CorpusStage):
         Raises:
             SilverError: nothing to pack, audio that is gone, or a finished release of this version with other content.
         """
-        params, content = self.params, self._content(parts, newest(context.store))
+        params, audit = self.params, newest(context.store)
+        content = self._content(parts, audit)
         if params.text and parts and "text" not in read_part(context.store, parts[0]).column_names:
             raise SilverError("pack.text=true needs the column text: put the stage normalise before pack")
         version = params.version or content[:12]
@@ -111,7 +112,7 @@ class Pack(CorpusStage):
             context.report(f"no recording fell into {split}: with so few, pack.split_by=recording or larger shares may do")
         if not _is_released(context.store, version, content):
             self._pack(version, content, plan, parts, context)
-            self._finish(version, content, plan, parts, context)
+            self._finish(version, content, audit, plan, parts, context)
         context.store.remove(state_folder(version))
         yield from _tables(context.store, version, plan, parts)
 
@@ -134,7 +135,9 @@ class Pack(CorpusStage):
         for number, _ in enumerate(context.map(pack_shard, jobs), len(done) + 1):
             context.report(f"release {version}: {number} of {len(plan.shards)} shards")
 
-    def _finish(self, version: str, content: str, plan: Plan, parts: Sequence[PartRef], context: CorpusContext) -> None:
+    def _finish(
+        self, version: str, content: str, audit: Mapping[str, Any], plan: Plan, parts: Sequence[PartRef], context: CorpusContext
+    ) -> None:
         """Index, card, checksums, and last of all `release.json`."""
         store, folder = context.store, release_folder(version)
         infos, tally, schema = _write_index(store, version, [shard.path for shard in plan.shards])
@@ -153,7 +156,7 @@ class Pack(CorpusStage):
             "rows": before.rows,
             "counts": tally.counts(),
             "dropped": dropped,
-            **({"audit": audit} if (audit := newest(store)) else {}),
+            **({"audit": audit} if audit else {}),
             "members": ["flac", "json", *(["txt"] if self.params.text else [])],
             "shards": [asdict(info) for info in infos],
         }

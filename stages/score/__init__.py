@@ -27,14 +27,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
 
 import pyarrow as pa
 import soundfile
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from manifests.schema import Row
-from pipeline.contract import ItemError, PartContext, PartStage, StageParams, operational
+from pipeline.contract import FilePath, ItemError, PartContext, PartStage, StageParams, operational
 from stages.audio import Samples, read_audio
 from stages.score import hallucination, packages
 from stages.score.agreement import agreement
@@ -57,10 +56,6 @@ from stages.voice import Vad, model_revision
 
 OPTIONAL: Mapping[str, Callable[[], Path]] = {"music": Music.model, "dnsmos": Dnsmos.model, "speakers": Speakers.model}
 """Where the signals that are off by default find their models."""
-
-
-def _absolute(path: str | None) -> str | None:
-    return None if path is None else str(Path(path).expanduser().absolute())
 
 
 class Score(PartStage):
@@ -106,7 +101,7 @@ class Score(PartStage):
     class Params(StageParams):
         """What is asked for beyond the signals that cost next to nothing."""
 
-        phrases: Annotated[str | None, AfterValidator(_absolute)] = operational(
+        phrases: FilePath = operational(
             None,
             "your own list of phrases that labellers invent, beside the shipped ones: a file, one phrase a line, ~ before what people say as well",
         )

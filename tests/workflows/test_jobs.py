@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import yaml
 
+from manifests.corpus import Corpus
 from tests.corpus import REPOSITORY, build_arguments, digests, environment, silver
 
 
@@ -33,6 +34,14 @@ def test_silver_submit_over_two_nodes_and_ray_job_submit_to_resume(
         )  # fmt: skip
         assert again.returncode == 0, again.stdout + again.stderr
         assert "nothing to do" in again.stdout
+        asked = silver(
+            "--address", ray_nodes.jobs, "submit", *arguments, "filter.target_wer=0.12", "pack.version=v2", "--runtime-env", str(runtime),
+            timeout=300,
+        )  # fmt: skip
+        assert asked.returncode == 0, asked.stdout + asked.stderr
+        thresholds = {manifest.info().get("surveyed") for manifest in Corpus(str(root)).manifests if manifest.stage == "filter"}
+        assert len(thresholds) == 1
+        assert thresholds != {None}, "DuckDB aborted in the driver of a Ray job"
         typo = silver("--address", ray_nodes.jobs, "submit", *arguments, "transcribe.modle=base")
         assert (typo.returncode, "did you mean 'model'?" in typo.stderr) == (2, True)
     finally:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from manifests.corpus import Corpus, Manifest
-from manifests.part import read_flat_rows
 from pipeline.contract import SilverError
+from workflows.filtered import came_to, last_filter
 
 CHANNELS = 5
 """Channels that are strata of their own; the others are one together."""
@@ -36,20 +36,16 @@ class Stratum:
 
 
 def filtered(corpus: Corpus) -> tuple[Manifest, list[Row]]:
-    """The newest finished filter, and the segments with text that came to it; one row of the same audio that was acquired twice.
+    """The last finished filter, and the segments with text that came to it; one row of the same audio that was acquired twice.
 
     Raises:
         SilverError: the corpus has none.
     """
-    filters = [manifest for manifest in corpus.manifests if manifest.success and "rules" in manifest.info().get("parameters", {})]
-    if not filters:
-        raise SilverError(f"{corpus.store.root} has not been filtered yet: run its recipe up to `filter` first")
-    last = filters[-1]
+    last = last_filter(corpus)
     rows: dict[str, Row] = {}
-    for ref in last.parts():
-        for row in read_flat_rows(corpus.store, ref):
-            if row["segment_id"] and row.get("text") and (row["drop_reason"] is None or row["drop_stage"] == last.stage):
-                rows.setdefault(row["segment_id"], row)
+    for row in came_to(last):
+        if row.get("text"):
+            rows.setdefault(row["segment_id"], row)
     if not rows:
         raise SilverError(f"{corpus.store.root} has no segments to judge: `silver funnel` shows where they went")
     return last, list(rows.values())

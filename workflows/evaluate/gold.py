@@ -136,7 +136,8 @@ def _recording_errors(
 ) -> list[SegmentErrors]:
     language = segments[0]["language"]
     labels = [scoring_words(segment["text"], segment["language"], fold_accents=fold_accents) for segment in segments]
-    reference, times = _said(utterances, segments, language, fold_accents=fold_accents)
+    starts, ends = np.array([segment["start"] for segment in segments]), np.array([segment["end"] for segment in segments])
+    reference, times = _said(utterances, starts, ends, language, fold_accents=fold_accents)
     hypothesis = [word for words in labels for word in words]
     owners = [index for index, words in enumerate(labels) for _ in words]
     words, wrong, characters, wrong_characters = ([0] * len(segments) for _ in range(4))
@@ -147,7 +148,6 @@ def _recording_errors(
         for place in range(len(words))
     ]
     placed = _placed(times, steps, heard)
-    starts, ends = np.array([segment["start"] for segment in segments]), np.array([segment["end"] for segment in segments])
     for step in steps:
         if step.tag == "insert":  # in the reference only: words are missing
             for place in range(step.dest_start, step.dest_end):
@@ -176,10 +176,9 @@ def _recording_errors(
 
 
 def _said(
-    utterances: Sequence[Utterance], segments: Sequence[Mapping[str, Any]], language: str | None, *, fold_accents: bool
+    utterances: Sequence[Utterance], starts: Array, ends: Array, language: str | None, *, fold_accents: bool
 ) -> tuple[list[str], list[float]]:
     """Words said in or near the segments, in order, each with its time (NaN where the gold has none)."""
-    starts, ends = np.array([segment["start"] for segment in segments]), np.array([segment["end"] for segment in segments])
     words: list[str] = []
     times: list[float] = []
     for utterance in utterances:

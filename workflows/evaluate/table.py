@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from manifests.corpus import Corpus
-from manifests.part import read_flat_rows
 from pipeline.contract import SilverError
 from workflows.evaluate.gold import Utterance, segment_errors
 from workflows.evaluate.measures import SegmentErrors, cer, expected_calibration_error, recovered_gain, right_share, wer
+from workflows.filtered import came_to, last_filter
 
 COLUMNS = ("slice", "state", "segments", "hours", "words", "wer", "low", "high", "cer", "expected_wer", "ece", "won")
 
@@ -37,16 +37,7 @@ def judge(corpus: Corpus, gold: Sequence[Utterance], *, fold_accents: bool = Fal
     Raises:
         SilverError: the corpus has no filter yet, or the gold is of other recordings.
     """
-    filters = [manifest for manifest in corpus.manifests if manifest.success and "rules" in manifest.info().get("parameters", {})]
-    if not filters:
-        raise SilverError(f"{corpus.store.root} has not been filtered yet: run its recipe up to `filter` first")
-    last = filters[-1].stage
-    rows = [
-        row
-        for ref in filters[-1].parts()
-        for row in read_flat_rows(corpus.store, ref)
-        if row["segment_id"] and (row["drop_reason"] is None or row["drop_stage"] == last)
-    ]
+    rows = list(came_to(last_filter(corpus)))
     errors = {item.segment_id: item for item in segment_errors(rows, gold, fold_accents=fold_accents)}
     found = [Judged(row, errors[row["segment_id"]], row["drop_reason"] is None) for row in rows if row["segment_id"] in errors]
     if not found:

@@ -1,0 +1,30 @@
+"""What came to the filter of a corpus: the rows that people, or gold, judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from manifests.corpus import Corpus, Manifest
+from manifests.part import read_flat_rows
+from pipeline.contract import SilverError, is_live
+
+
+def last_filter(corpus: Corpus) -> Manifest:
+    """The manifest of the last filter that has finished.
+
+    Raises:
+        SilverError: the corpus has none.
+    """
+    filters = [manifest for manifest in corpus.manifests if manifest.success and manifest.rules is not None]
+    if not filters:
+        raise SilverError(f"{corpus.store.root} has not been filtered yet: run its recipe up to `filter` first")
+    return filters[-1]
+
+
+def came_to(manifest: Manifest) -> Iterator[dict[str, Any]]:
+    """The segments that a filter kept or dropped itself, without their nested columns."""
+    for ref in manifest.parts():
+        for row in read_flat_rows(manifest.store, ref):
+            if row["segment_id"] and (is_live(row) or row["drop_stage"] == manifest.stage):
+                yield row

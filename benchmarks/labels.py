@@ -17,6 +17,7 @@ import argparse
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,11 @@ class Material:
     rows: list[dict[str, Any]]
     errors: list[SegmentErrors]
 
+    @cached_property
+    def features(self) -> list[dict[str, float]]:
+        """What the confidence is made of, by segment."""
+        return [features(row) for row in self.rows]
+
     @property
     def words(self) -> np.ndarray:
         """Words said, by segment."""
@@ -95,7 +101,7 @@ def main() -> None:
         material = found[name]
         words, wrong = material.words, material.wrong
         others = [other for other in JUDGED if other != name]
-        confidence = fitted(found, others)([features(row) for row in material.rows])
+        confidence = fitted(found, others)(material.features)
         column = [row.get("label_confidence") for row in material.rows]
         weights, _ = counted(material.errors)
         print(f"\n{name}: {len(material.rows)} segments, {wer(material.errors)}")
@@ -145,7 +151,7 @@ def fitted(found: dict[str, Material], names: list[str]) -> Any:
     groups = [name for name in names for _ in found[name].errors]
     described = "; ".join(f"{name}: {len(found[name].rows)} segments, {found[name].words.sum()} words" for name in names)
     return fit(
-        [features(row) for name in names for row in found[name].rows],
+        [values for name in names for values in found[name].features],
         words,
         wrong,
         groups,
@@ -160,7 +166,7 @@ def _alone(material: Material, signal: str) -> float | None:
 
 
 def _feature(material: Material, feature: str) -> float | None:
-    return _better(material, np.array([features(row)[feature] for row in material.rows]))
+    return _better(material, np.array([values[feature] for values in material.features]))
 
 
 def _better(material: Material, values: np.ndarray) -> float | None:

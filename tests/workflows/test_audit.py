@@ -19,7 +19,7 @@ from stages.pack.card import _error
 from tests.small_corpus import SCHEMA, SmallCorpus
 from workflows.audit.main import begin, end
 from workflows.audit.sample import draw, filtered
-from workflows.audit.sheet import read_sheet
+from workflows.audit.sheet import judgements, read_sheet
 
 EVIL = '<script>alert("x")</script>'
 
@@ -174,10 +174,20 @@ def test_a_line_that_cannot_be_understood_is_named(tmp_path: Path, change: dict[
 def test_missing_columns_and_double_lines_are_named(tmp_path: Path) -> None:
     (tmp_path / "s.csv").write_text("segment_id,text\na,b\n")
     with pytest.raises(SilverError, match="the columns corrected, verdict are missing"):
-        read_sheet(str(tmp_path / "s.csv"), {"a": "b"})
+        read_sheet(str(tmp_path / "s.csv"))
     (tmp_path / "s.csv").write_text("segment_id,text,corrected,verdict\na,b,,right\na,b,,right\n")
     with pytest.raises(SilverError, match=r"s\.csv:3: a is judged twice"):
-        read_sheet(str(tmp_path / "s.csv"), {"a": "b"})
+        judgements(read_sheet(str(tmp_path / "s.csv")), {"a": "b"})
+
+
+def test_a_mistake_in_a_sheet_is_told_of_its_own_audit_where_there_are_several(tmp_path: Path) -> None:
+    opened = corpus(tmp_path)
+    begin(opened, 30, seed=1)
+    folder, _ = begin(opened, 60, seed=0)
+    rows = sheet(folder)
+    rows[5]["verdict"] = "maybe"
+    with pytest.raises(SilverError, match=r"s\.csv:7: the verdict 'maybe' is none"):
+        end(opened, write(tmp_path / "s.csv", rows))
 
 
 def test_text_from_the_web_is_neither_markup_nor_a_formula(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pipeline.contract import SilverError
 from pipeline.fingerprint import digest
 from workflows.audit.page import page
 from workflows.audit.sample import draw, filtered
-from workflows.audit.sheet import read_sheet, write_sheet
+from workflows.audit.sheet import judgements, read_sheet, write_sheet
 from workflows.audit.state import state
 
 COLUMNS = ("of", "measure", "value", "low", "high", "judged", "segments", "hours", "covered")
@@ -64,24 +64,23 @@ def end(corpus: Corpus, sheet: str) -> list[dict[str, Any]]:
     samples = {name: json.loads(store.read(path)) for name in store.names(AUDITS) if store.exists(path := f"{AUDITS}/{name}/sample.json")}
     if not samples:
         raise SilverError(f"{store.root} has no audit yet: draw a sample with `silver audit {store.root} --sample 300`")
-    problems = []
-    for name, sample in sorted(samples.items(), key=lambda item: item[0]):
-        drawn = {segment["id"]: segment["text"] for stratum in sample["strata"] for segment in stratum["segments"]}
-        try:
-            judgements = read_sheet(sheet, drawn)
-        except SilverError as error:
-            problems.append(str(error))
-            continue
-        if not judgements:
-            raise SilverError(f"nothing in {sheet} is judged yet: fill in `corrected` or `verdict`")
-        rows = state(sample, judgements)
-        result = {
-            "fingerprint": sample["fingerprint"],
-            "read": datetime.now(UTC).isoformat(timespec="seconds"),
-            "judged": len(judgements),
-            "drawn": len(drawn),
-            "statement": rows,
-        }
-        store.write(f"{AUDITS}/{name}/result.json", json.dumps(result, indent=1, ensure_ascii=False).encode())
-        return rows
-    raise SilverError(problems[0])
+    lines = read_sheet(sheet)
+    labels = {
+        name: {segment["id"]: segment["text"] for stratum in sample["strata"] for segment in stratum["segments"]}
+        for name, sample in samples.items()
+    }
+    ids = {line.segment_id for line in lines}
+    name = max(sorted(labels), key=lambda name: len(ids & labels[name].keys()) / len(ids | labels[name].keys()))
+    judged = judgements(lines, labels[name])
+    if not judged:
+        raise SilverError(f"nothing in {sheet} is judged yet: fill in `corrected` or `verdict`")
+    statement = state(samples[name], judged)
+    result = {
+        "fingerprint": samples[name]["fingerprint"],
+        "read": datetime.now(UTC).isoformat(timespec="seconds"),
+        "judged": len(judged),
+        "drawn": len(labels[name]),
+        "statement": statement,
+    }
+    store.write(f"{AUDITS}/{name}/result.json", json.dumps(result, indent=1, ensure_ascii=False).encode())
+    return statement

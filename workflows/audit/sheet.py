@@ -47,13 +47,22 @@ def _unguarded(text: str) -> str:
     return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
 
 
-def read_sheet(path: str, drawn: Mapping[str, str]) -> list[Judgement]:
-    """The judged rows of a sheet; `drawn` maps the segments of the audit to their labels.
+@dataclass(frozen=True)
+class Line:
+    """One line of a sheet, as it was filled in."""
 
-    Comma, semicolon and tab are understood, and the byte order mark that spreadsheets write.
+    where: str
+    segment_id: str
+    text: str
+    corrected: str
+    verdict: str
+
+
+def read_sheet(path: str) -> list[Line]:
+    """The lines of a sheet. Comma, semicolon and tab are understood, and the byte order mark that spreadsheets write.
 
     Raises:
-        SilverError: no such sheet, columns missing, or a line that cannot be understood; the message names it.
+        SilverError: no such sheet, or columns missing.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -61,25 +70,33 @@ def read_sheet(path: str, drawn: Mapping[str, str]) -> list[Judgement]:
         raise SilverError(f"the sheet {path} cannot be read ({error}); save it as CSV in UTF-8") from error
     head = text.partition("\n")[0]
     table = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
-    if missing := [name for name in ("segment_id", "text", "corrected", "verdict") if name not in (table.fieldnames or ())]:
+    names = ("segment_id", "text", "corrected", "verdict")
+    if missing := [name for name in names if name not in (table.fieldnames or ())]:
         raise SilverError(f"{path}: the columns {', '.join(missing)} are missing; keep those of the sheet: {', '.join(COLUMNS)}")
-    judged: dict[str, Judgement] = {}
-    for values in table:
-        where = f"{path}:{table.line_num}"
-        identity, label, corrected, verdict = ((values.get(name) or "").strip() for name in ("segment_id", "text", "corrected", "verdict"))
-        identity = _unguarded(identity)
+    return [Line(f"{path}:{table.line_num}", *(_unguarded((values.get(name) or "").strip()) for name in names)) for values in table]
+
+
+def judgements(lines: Iterable[Line], drawn: Mapping[str, str]) -> list[Judgement]:
+    """What the lines say; `drawn` maps the segments of the audit to their labels. A line that is not filled in says nothing.
+
+    Raises:
+        SilverError: a line cannot be understood; the message names it.
+    """
+    judged: dict[str, Judgement | None] = {}
+    for line in lines:
+        identity, verdict = line.segment_id, line.verdict.lower()
         if identity not in drawn:
-            raise SilverError(f"{where}: {identity!r} is no segment of this audit; leave the first column as it is")
-        if " ".join(_unguarded(label).split()) != " ".join(drawn[identity].split()):
-            raise SilverError(f"{where}: the text of {identity} is not the label any more; write what is right into `corrected`")
-        if verdict.lower() not in VERDICTS:
-            raise SilverError(f"{where}: the verdict {verdict!r} is none; leave it empty or write right or unusable")
+            raise SilverError(f"{line.where}: {identity!r} is no segment of this audit; leave the first column as it is")
+        if " ".join(line.text.split()) != " ".join(drawn[identity].split()):
+            raise SilverError(f"{line.where}: the text of {identity} is not the label any more; write what is right into `corrected`")
+        if verdict not in VERDICTS:
+            raise SilverError(f"{line.where}: the verdict {line.verdict!r} is none; leave it empty or write right or unusable")
         if identity in judged:
-            raise SilverError(f"{where}: {identity} is judged twice")
-        if verdict.lower() == "unusable":
+            raise SilverError(f"{line.where}: {identity} is judged twice")
+        if verdict == "unusable":
             judged[identity] = Judgement(identity, None)
-        elif corrected:
-            judged[identity] = Judgement(identity, _unguarded(corrected))
-        elif verdict.lower() == "right":
-            judged[identity] = Judgement(identity, drawn[identity])
-    return list(judged.values())
+        elif line.corrected:
+            judged[identity] = Judgement(identity, line.corrected)
+        else:
+            judged[identity] = Judgement(identity, drawn[identity]) if verdict == "right" else None
+    return [judgement for judgement in judged.values() if judgement]

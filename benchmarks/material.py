@@ -10,18 +10,15 @@ import gzip
 import json
 import random
 import re
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-import av
 import numpy as np
 import soundfile
-from filelock import FileLock
 
 from stages.audio import SAMPLE_RATE, Samples
-from workflows.demo.speech import CACHE, dialogues, unpack
+from workflows.demo.speech import cached, dialogues, read_samples, unpack
 
 SHOW = 480.0
 """Seconds of a show."""
@@ -53,11 +50,8 @@ def write(corpus: str, folder: Path, seed: int = 0) -> None:
 
 def asterisk(language: str) -> list[tuple[str, Path, str]]:
     """Speaker (one), G.722 file and text of every prompt, single words and digits too; not of tones and silence."""
-    base, folder = f"asterisk-core-sounds-{language}", CACHE / f"asterisk-{language}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with FileLock(CACHE / f".asterisk-{language}.lock"), tempfile.TemporaryDirectory(dir=CACHE) as name:
-        if not folder.exists():
-            (unpack([base, f"{base}-g722"], Path(name)) / "usr/share").rename(folder)
+    base = f"asterisk-core-sounds-{language}"
+    folder = cached(f"asterisk-{language}", lambda work: unpack([base, f"{base}-g722"], work) / "usr/share")
     sounds = {path.stem: path for path in folder.glob("asterisk/sounds/*/*.g722")}
     found = []
     for line in sorted(gzip.decompress((folder / f"doc/{base}/core-sounds-{language}.txt.gz").read_bytes()).decode("utf-8").splitlines()):
@@ -73,7 +67,7 @@ def _shows(lines: Iterable[tuple[Path, str]], seed: int) -> Iterable[tuple[Sampl
     spans: list[tuple[float, float, str]] = []
     at = 0
     for path, text in lines:
-        if not len(samples := _trimmed(_read(path))):
+        if not len(samples := _trimmed(read_samples(path))):
             continue  # some files of the game are empty
         pause = np.random.default_rng(at).normal(0, 1e-4, round(chance.uniform(0.3, 0.9) * SAMPLE_RATE)).astype(np.float32)
         pieces += [pause, samples]
@@ -84,15 +78,6 @@ def _shows(lines: Iterable[tuple[Path, str]], seed: int) -> Iterable[tuple[Sampl
             pieces, spans, at = [], [], 0
     if pieces:
         yield np.concatenate(pieces), spans
-
-
-def _read(path: Path) -> Samples:
-    with av.open(str(path), format="g722" if path.suffix == ".g722" else None) as container:
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-        frames = [out.to_ndarray()[0] for frame in container.decode(audio=0) for out in resampler.resample(frame)]
-        frames += [out.to_ndarray()[0] for out in resampler.resample(None)]
-    samples: Samples = np.concatenate([*frames, np.zeros(0, np.float32)]).astype(np.float32)
-    return samples
 
 
 def _trimmed(samples: Samples) -> Samples:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import feedparser
@@ -79,6 +81,29 @@ def test_a_machine_without_debian_packages_is_told_what_is_missing(tmp_path: Pat
     with pytest.raises(SilverError, match=r"asterisk-core-sounds-es-g722.*no apt-get"):
         prompts("es")
     assert not (tmp_path / "es").exists()
+
+
+def test_a_folder_of_the_cache_is_made_once_and_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speech, "CACHE", tmp_path / "cache")
+    made = []
+
+    def make(work: Path) -> Path:
+        (work / "kept").mkdir()
+        (work / "kept" / "file").write_text("whole" if made else "half")
+        made.append(work)
+        if len(made) == 1:
+            raise SilverError("the network is down")
+        time.sleep(0.2)  # the others come meanwhile
+        return work / "kept"
+
+    with pytest.raises(SilverError, match="network"):
+        speech.cached("name", make)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".name.lock"]
+    with ThreadPoolExecutor(3) as pool:
+        folders = list(pool.map(lambda _: speech.cached("name", make), range(3)))
+    assert folders == [tmp_path / "cache" / "name"] * 3
+    assert (folders[0] / "file").read_text() == "whole"
+    assert len(made) == 2  # the first failed
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ import soundfile
 from filelock import FileLock
 
 from pipeline.contract import SilverError
-from stages.audio import SAMPLE_RATE
+from stages.audio import SAMPLE_RATE, Samples
 
 CACHE = Path(os.environ.get("SILVER_CACHE", Path(__file__).parent.parent.parent / ".cache")) / "speech"
 LANGUAGES = ("en", "es", "fr")
@@ -32,8 +33,6 @@ MIN_WORDS = 3
 """Prompts of one or two words are digits, letters and names: hardly speech."""
 
 _LINE = re.compile(r'dialogId\("([^"]+)",\s*"([^"]+)".*?\)\s*dialogStr\("((?:[^"\\]|\\.)*)"\)', re.DOTALL)
-
-Int16 = npt.NDArray[np.int16]
 
 
 class Prompt(NamedTuple):
@@ -59,11 +58,7 @@ def prompts(language: str) -> list[Prompt]:
     Raises:
         SilverError: the packages cannot be fetched here.
     """
-    folder = CACHE / language
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with FileLock(CACHE / f".{language}.lock"):
-        if not folder.exists():
-            _fetch(language, folder)
+    folder = cached(language, lambda work: _fetch(language, work))
     found = []
     for line in (folder / "transcripts.txt").read_text(encoding="utf-8").splitlines():
         name, _, text = line.partition("\t")
@@ -73,12 +68,8 @@ def prompts(language: str) -> list[Prompt]:
 
 def dialogues(language: str) -> list[tuple[str, Path, str]]:
     """Speaker, Ogg file and text of every line of Fish Fillets (`nl`, `cs`) that the two fish say; the other voices are few and distorted."""
-    folder = CACHE / f"fillets-{language}"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with FileLock(CACHE / f".fillets-{language}.lock"), tempfile.TemporaryDirectory(dir=CACHE) as name:
-        if not folder.exists():
-            unpacked = unpack(["fillets-ng-data", f"fillets-ng-data-{language}"], Path(name))
-            (unpacked / "usr/share/games/fillets-ng").rename(folder)
+    packages = ["fillets-ng-data", f"fillets-ng-data-{language}"]
+    folder = cached(f"fillets-{language}", lambda work: unpack(packages, work) / "usr/share/games/fillets-ng")
     found = []
     for script in sorted(folder.glob(f"script/*/dialogs_{language}.lua")):
         for key, font, text in _LINE.findall(script.read_text(encoding="utf-8")):
@@ -120,26 +111,49 @@ def long_speech(
     return np.concatenate(pieces), spans
 
 
-def _fetch(language: str, folder: Path) -> None:
+def _fetch(language: str, work: Path) -> Path:
     base = f"asterisk-core-sounds-{language}"
-    with tempfile.TemporaryDirectory(dir=CACHE) as name:
-        work = Path(name)
-        unpack([base, f"{base}-g722"], work)
-        target = work / "flac"
-        target.mkdir()
-        transcripts = work / f"unpacked/usr/share/doc/{base}/core-sounds-{language}.txt.gz"
-        sounds = {path.stem: path for path in (work / "unpacked/usr/share/asterisk/sounds").glob("*/*.g722")}
-        lines = []
-        for line in sorted(gzip.decompress(transcripts.read_bytes()).decode("utf-8").splitlines()):
-            key, separator, text = (part.strip() for part in line.partition(":"))
-            if not separator or key not in sounds or re.search(r"[\[\]<>()\d;]", text) or len(text.split()) < MIN_WORDS:
-                continue
-            samples = _decode(sounds[key])
-            if len(samples) >= SAMPLE_RATE:
-                soundfile.write(target / f"{key}.flac", samples, SAMPLE_RATE)
-                lines.append(f"{key}\t{text}")
-        (target / "transcripts.txt").write_text("\n".join(lines), encoding="utf-8")
-        target.rename(folder)
+    unpacked = unpack([base, f"{base}-g722"], work)
+    target = work / "flac"
+    target.mkdir()
+    transcripts = unpacked / f"usr/share/doc/{base}/core-sounds-{language}.txt.gz"
+    sounds = {path.stem: path for path in (unpacked / "usr/share/asterisk/sounds").glob("*/*.g722")}
+    lines = []
+    for line in sorted(gzip.decompress(transcripts.read_bytes()).decode("utf-8").splitlines()):
+        key, separator, text = (part.strip() for part in line.partition(":"))
+        if not separator or key not in sounds or re.search(r"[\[\]<>()\d;]", text) or len(text.split()) < MIN_WORDS:
+            continue
+        samples = read_samples(sounds[key])
+        if len(samples) >= SAMPLE_RATE:
+            # As the 16-bit numbers that they were: soundfile would scale floats by 32767.
+            soundfile.write(target / f"{key}.flac", (samples * 32768).astype(np.int16), SAMPLE_RATE)
+            lines.append(f"{key}\t{text}")
+    (target / "transcripts.txt").write_text("\n".join(lines), encoding="utf-8")
+    return target
+
+
+def cached(name: str, make: Callable[[Path], Path]) -> Path:
+    """The folder `name` of the cache. If it is not there, `make` gets an empty folder to work in and gives the folder that is kept.
+
+    Processes that want it at once wait for the first; what is there is always whole.
+    """
+    folder = CACHE / name
+    if not folder.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with FileLock(CACHE / f".{name}.lock"), tempfile.TemporaryDirectory(dir=CACHE) as work:
+            if not folder.exists():  # nobody made it while this one waited
+                make(Path(work)).rename(folder)
+    return folder
+
+
+def read_samples(path: Path) -> Samples:
+    """A whole audio file as 16 kHz mono, shape (n,), -1..1."""
+    # G.722 is bare: nothing in the file says what it is.
+    with av.open(str(path), format="g722" if path.suffix == ".g722" else None) as container:
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+        frames = [out.to_ndarray()[0] for frame in container.decode(audio=0) for out in resampler.resample(frame)]
+        frames += [out.to_ndarray()[0] for out in resampler.resample(None)]
+    return np.concatenate([*frames, np.zeros(0, np.float32)]).astype(np.float32)
 
 
 def unpack(packages: list[str], work: Path) -> Path:
@@ -166,9 +180,3 @@ def _download(packages: list[str], folder: Path) -> None:
         raise SilverError(
             f"apt-get cannot download {', '.join(packages)}: {answer.stderr.strip()[-400:]}\nRun `apt-get update` as root and try again."
         )
-
-
-def _decode(path: Path) -> Int16:
-    with av.open(str(path), format="g722") as container:
-        frames = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
-    return np.concatenate(frames).astype(np.int16)

@@ -8,18 +8,13 @@ from __future__ import annotations
 import html
 import random
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import av
-import numpy as np
-from filelock import FileLock
-
 from stages.audio import SAMPLE_RATE, Samples
-from workflows.demo.speech import CACHE, dialogues, prompts, unpack
+from workflows.demo.speech import cached, dialogues, prompts, read_samples, unpack
 from workflows.head import voices
 
 RECORDED = ("cs", "it", "ru")
@@ -74,16 +69,8 @@ def utterances(corpus: str) -> Iterator[Utterance]:
     random.Random(corpus).shuffle(lines)  # noqa: S311 - a reproducible choice
     for speaker, path, text in lines:
         # A question mark inside a word is a letter that the transcript lost.
-        if not re.search(r"\?\S|[^\W\d_]\?\s+[^\W\d_A-ZА-Я]", text) and len(samples := _read(path)):
+        if not re.search(r"\?\S|[^\W\d_]\?\s+[^\W\d_A-ZА-Я]", text) and len(samples := read_samples(path)):
             yield Utterance(samples, text, corpus, speaker, synthetic=False)
-
-
-def _read(path: Path) -> Samples:
-    with av.open(str(path)) as container:
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-        frames = [out.to_ndarray()[0] for frame in container.decode(audio=0) for out in resampler.resample(frame)]
-        frames += [out.to_ndarray()[0] for out in resampler.resample(None)]
-    return np.concatenate([*frames, np.zeros(0, np.float32)]).astype(np.float32)
 
 
 def _synthetic(corpus: str) -> Iterator[Utterance]:
@@ -108,19 +95,20 @@ def sentences(language: str) -> list[str]:
     """Sentences to be said by synthetic voices, in a reproducible random order: of the dialogues of Fish Fillets (GPL 2; not the Dutch ones,
     which are a test), of Debian's installation guide (GPL 2) and, in English, of fortunes (BSD). Without digits, abbreviations and names of files.
     """
+    folder = cached("texts", _fetch_texts)
     texts = []
     if language != "nl":
-        for script in sorted((_texts() / "fillets-ng/script").glob("*")):
+        for script in sorted((folder / "fillets-ng/script").glob("*")):
             path = script / f"dialogs_{'cs' if language == 'en' else language}.lua"
             if path.is_file():
                 found = (_ENGLISH_DIALOGUE if language == "en" else _DIALOGUE).findall(path.read_text("utf-8"))
                 texts += [line.replace("\\", "") for line in found]
-    for page in sorted((_texts() / "installation-guide").glob(f"{language}/*.html")):
+    for page in sorted((folder / "installation-guide").glob(f"{language}/*.html")):
         for paragraph in re.findall(r"<p>(.*?)</p>", page.read_text("utf-8", "replace"), re.DOTALL):
             if "<code" not in paragraph:
                 texts.append(html.unescape(re.sub(r"<[^>]*>", "", paragraph)))
     if language == "en":
-        for file in sorted((_texts() / "fortunes").glob("*.u8")):
+        for file in sorted((folder / "fortunes").glob("*.u8")):
             texts += file.read_text("utf-8").split("\n%\n")
     whole = {" ".join(sentence.split()) for text in texts for sentence in _SENTENCE_END.split(" ".join(text.split()))}
     plain = sorted(text for text in whole if _PLAIN.fullmatch(text) and 3 <= len(text.split()) <= 25 and not _CAPITALS.search(text))
@@ -128,17 +116,11 @@ def sentences(language: str) -> list[str]:
     return plain
 
 
-@cache
-def _texts() -> Path:
-    folder = CACHE / "texts"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with FileLock(CACHE / ".texts.lock"), tempfile.TemporaryDirectory(dir=CACHE) as name:
-        if not folder.exists():
-            unpacked = unpack(["fillets-ng-data", "installation-guide-amd64", "fortunes-min", "fortunes"], Path(name))
-            made = Path(name) / "texts"
-            made.mkdir()
-            (unpacked / "usr/share/games/fillets-ng").rename(made / "fillets-ng")
-            (unpacked / "usr/share/doc/installation-guide-amd64").rename(made / "installation-guide")
-            (unpacked / "usr/share/games/fortunes").rename(made / "fortunes")
-            made.rename(folder)
-    return folder
+def _fetch_texts(work: Path) -> Path:
+    unpacked = unpack(["fillets-ng-data", "installation-guide-amd64", "fortunes-min", "fortunes"], work)
+    made = work / "texts"
+    made.mkdir()
+    (unpacked / "usr/share/games/fillets-ng").rename(made / "fillets-ng")
+    (unpacked / "usr/share/doc/installation-guide-amd64").rename(made / "installation-guide")
+    (unpacked / "usr/share/games/fortunes").rename(made / "fortunes")
+    return made

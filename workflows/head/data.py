@@ -46,22 +46,30 @@ def prepare(corpus: str, folder: Path) -> None:
     if (target / "encoded.npy").is_file():
         return
     target.mkdir(parents=True, exist_ok=True)
-    context = PartContext(store=Store(str(target)))
-    model = whisper.load(ENCODER, "int8", context)
     encoded, lines = [], []
     for number, (samples, said) in enumerate(islice(_windows(corpus), _TEST_WINDOWS if corpus in TEST else None)):
         path = f"{number:03d}.flac"
         soundfile.write(target / path, samples, SAMPLE_RATE)
-        duration = len(samples) / SAMPLE_RATE
-        [output] = whisper.encode(context, model, [{"audio_path": path, "start": 0.0, "end": duration}])
-        context.memory.clear()
-        if isinstance(output, ItemError):
-            raise SilverError(f"{target / path}: {output}")
-        encoded.append(output.astype(np.float16))
-        lines.append(json.dumps({"path": path, "corpus": corpus, "duration": duration, "utterances": said}, ensure_ascii=False))
+        encoded.append(encode(target / path).astype(np.float16))
+        about = {"path": path, "corpus": corpus, "duration": len(samples) / SAMPLE_RATE, "utterances": said}
+        lines.append(json.dumps(about, ensure_ascii=False))
     (target / "windows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     np.save(target / "encoding.npy", np.stack(encoded))
     (target / "encoding.npy").rename(target / "encoded.npy")
+
+
+def encode(path: Path) -> whisper.Encoded:
+    """What Whisper's encoder hears in an audio file of up to 30 s.
+
+    Raises:
+        SilverError: the audio in it is damaged.
+    """
+    context = PartContext(store=Store(str(path.parent)))
+    model = whisper.load(ENCODER, "int8", context)
+    [output] = whisper.encode(context, model, [{"audio_path": path.name, "start": 0.0, "end": soundfile.info(path).duration}])
+    if isinstance(output, ItemError):
+        raise SilverError(f"{path}: {output}")
+    return output
 
 
 def read(corpus: str, folder: Path) -> list[tuple[Any, dict[str, Any]]]:

@@ -13,9 +13,6 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from manifests.store import Store
-from pipeline.contract import ItemError, PartContext, SilverError
-from stages import whisper
 from stages.align.head import Head
 from stages.align.spelling import spell
 from stages.align.torchaudio import Torchaudio
@@ -23,7 +20,7 @@ from stages.align.viterbi import aligned_words
 from stages.audio import SAMPLE_RATE, Samples
 from stages.words import written_words
 from workflows.head.corpora import sentences
-from workflows.head.data import ENCODER
+from workflows.head.data import encode
 from workflows.head.voices import espeak_words
 
 VOICES = {"en": "en-us", "de": "de", "es": "es", "fr": "fr", "it": "it", "nl": "nl"}
@@ -41,18 +38,13 @@ def measure(head: Head) -> float:
     """Seconds, the median over words inside sentences."""
     late: list[float] = []
     with tempfile.TemporaryDirectory() as name:
-        context = PartContext(store=Store(name))
-        model = whisper.load(ENCODER, "int8", context)
         for language in VOICES:
             for number in range(WINDOWS):
                 samples, said = _window(language, number)
-                path = f"{language}{number}.flac"
-                soundfile.write(Path(name, path), samples, SAMPLE_RATE)
-                duration = len(samples) / SAMPLE_RATE
-                [output] = whisper.encode(context, model, [{"audio_path": path, "start": 0.0, "end": duration}])
-                if isinstance(output, ItemError):
-                    raise SilverError(f"{path}: {output}")
-                log_probs = head.log_probs([output], 1)[0][: round(duration / head.stride)]
+                path = Path(name, f"{language}{number}.flac")
+                soundfile.write(path, samples, SAMPLE_RATE)
+                frames = round(len(samples) / SAMPLE_RATE / head.stride)
+                log_probs = head.log_probs([encode(path)], 1)[0][:frames]
                 spelled = [spell(word.word, language, head.vocabulary) for word in said]
                 found = aligned_words(log_probs, spelled, head.blank, head.vocabulary[" "], Torchaudio.path)
                 late += [spans.word.start * head.stride - word.start for spans, word in zip(found, said, strict=True) if not word.first]

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import tarfile
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,19 +13,16 @@ from typing import NamedTuple
 import jiwer
 import numpy as np
 import soundfile
-from filelock import FileLock
 
-from manifests.store import Store
-from pipeline.contract import ItemError, PartContext, SilverError
-from stages import whisper
+from pipeline.contract import SilverError
 from stages.align.embedded import started_earlier
 from stages.align.head import Head
 from stages.align.network import LogProbs
 from stages.align.spelling import spell
 from stages.align.torchaudio import Torchaudio
 from stages.align.viterbi import aligned_words
-from workflows.demo.speech import CACHE
-from workflows.head.data import ENCODER, read
+from workflows.demo.speech import cached
+from workflows.head.data import encode, read
 
 
 class Clip(NamedTuple):
@@ -62,13 +58,8 @@ def word_starts(head: Head, clips: Sequence[Clip]) -> list[float]:
     """Of each word of the clips, seconds by which the network's start is later than pocketsphinx's."""
     late = []
     for clip in clips:
-        context = PartContext(store=Store(str(clip.path.parent)))
-        model = whisper.load(ENCODER, "int8", context)
-        duration = soundfile.info(clip.path).duration
-        [output] = whisper.encode(context, model, [{"audio_path": clip.path.name, "start": 0.0, "end": duration}])
-        if isinstance(output, ItemError):
-            raise SilverError(f"{clip.path}: {output}")
-        log_probs = head.log_probs([output], 1)[0][: round(duration / head.stride)]
+        frames = round(soundfile.info(clip.path).duration / head.stride)
+        log_probs = head.log_probs([encode(clip.path)], 1)[0][:frames]
         words = [spell(word, "en", head.vocabulary) for word, _ in clip.words]
         found = started_earlier(
             aligned_words(log_probs, words, head.blank, head.vocabulary[" "], Torchaudio.path), head.config.delay / head.stride
@@ -83,11 +74,7 @@ def librivox() -> list[Clip]:
     Raises:
         SilverError: they cannot be fetched here.
     """
-    folder = CACHE / "librivox"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with FileLock(CACHE / ".librivox.lock"), tempfile.TemporaryDirectory(dir=CACHE) as name:
-        if not folder.exists():
-            _fetch_librivox(Path(name)).rename(folder)
+    folder = cached("librivox", _fetch_librivox)
     return [Clip(path.with_suffix(".wav"), list(_aligned(path))) for path in sorted(folder.glob("*.json"))]
 
 

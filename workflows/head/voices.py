@@ -9,16 +9,14 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
-from filelock import FileLock
 
 from stages.audio import SAMPLE_RATE, Samples
-from workflows.demo.speech import CACHE, unpack
+from workflows.demo.speech import cached, unpack
 
 Say = Callable[[str, random.Random], Samples]
 """Says a text, at a speed and pitch that chance picks: 16 kHz, shape (n,)."""
@@ -64,7 +62,7 @@ def _pico(name: str) -> Say:
 
 
 def _flite(name: str) -> Say:
-    root = _flite_folder()
+    root = cached("flite", lambda work: unpack(["flite", "libflite1"], work))
     environment = os.environ | {"LD_LIBRARY_PATH": str(root / "usr/lib/x86_64-linux-gnu")}
 
     def say(text: str, chance: random.Random) -> Samples:
@@ -76,16 +74,6 @@ def _flite(name: str) -> Say:
         return _samples(samples.tobytes(), rate)
 
     return say
-
-
-@cache
-def _flite_folder() -> Path:
-    folder = CACHE / "flite"
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with FileLock(CACHE / ".flite.lock"), tempfile.TemporaryDirectory(dir=CACHE) as name:
-        if not folder.exists():
-            unpack(["flite", "libflite1"], Path(name)).rename(folder)
-    return folder
 
 
 @cache

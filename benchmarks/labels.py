@@ -29,18 +29,10 @@ from manifests.corpus import Corpus
 from stages.confidence.calibration import fit
 from stages.confidence.features import FEATURES, features
 from stages.filter import DEFAULT_RULES, lowest_confidence
+from stages.measures import SegmentErrors, right_share, wer
 from stages.rules import verdicts
 from workflows.calibrate import counted, judged
-from workflows.evaluate.measures import (
-    SegmentErrors,
-    expected_calibration_error,
-    kept_wer,
-    oracle,
-    recovered_gain,
-    right_share,
-    risk_coverage,
-    wer,
-)
+from workflows.evaluate.measures import expected_calibration_error, kept_wer, oracle, recovered_gain, risk_coverage
 
 JUDGED = ("en", "es", "fr", "nl")
 FOLDED = ("es", "fr")

@@ -27,11 +27,12 @@ import soundfile
 from manifests.corpus import Corpus
 from stages import models
 from stages.audio import SAMPLE_RATE
+from stages.gold import read_gold
+from stages.measures import wer
 from stages.normalise.text import normalise
 from workflows.demo.episodes import encode
 from workflows.demo.speech import long_speech
-from workflows.evaluate.gold import read_gold, segment_errors
-from workflows.evaluate.measures import wer
+from workflows.evaluate.gold import segment_errors
 
 REPOSITORY = Path(__file__).parents[1]
 LANGUAGE = "en"

@@ -55,7 +55,7 @@ class Decode(PartStage):
 
     def process_row(self, row: Row, context: PartContext) -> Row:
         """Decode the file of one row into the store."""
-        recording = _Recording()
+        recording = Recording()
         with (
             open_media(context.store, row["media_uri"]) as handle,
             closing(Media(handle, row["media_uri"])) as media,
@@ -88,13 +88,13 @@ class Decode(PartStage):
         }
 
 
-def _new_path(store: Store, recording: _Recording) -> str | None:
+def _new_path(store: Store, recording: Recording) -> str | None:
     """Where the finished file belongs; None if the same audio is there already."""
     path = audio_path(recording.digest)
     return None if store.exists(path) else path
 
 
-class _Recording:
+class Recording:
     """One recording on its way into the store."""
 
     def __init__(self) -> None:

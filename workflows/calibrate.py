@@ -13,8 +13,9 @@ from manifests.part import read_rows
 from pipeline.contract import SilverError, is_live
 from stages.confidence.calibration import Calibration, fit
 from stages.confidence.features import features
-from workflows.evaluate.gold import read_gold, segment_errors
-from workflows.evaluate.measures import SegmentErrors
+from stages.gold import read_gold
+from stages.measures import SegmentErrors
+from workflows.evaluate.gold import segment_errors
 
 NEEDED = ("words", "labels", "text")
 

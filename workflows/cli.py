@@ -306,8 +306,8 @@ def evaluate(
     """
     from pathlib import Path
 
+    from stages.gold import read_gold
     from workflows.evaluate.figure import page
-    from workflows.evaluate.gold import read_gold
     from workflows.evaluate.table import COLUMNS, judge, table
 
     judged = judge(_corpus(corpus, None), read_gold(gold), fold_accents=fold_accents)
@@ -330,8 +330,8 @@ def calibrate(
     """
     from pathlib import Path
 
+    from stages.measures import wer
     from workflows.calibrate import calibrate as fit_on
-    from workflows.evaluate.measures import wer
 
     pairs = [corpus.rpartition("=") for corpus in corpora]
     if wrong := next((corpus for corpus, (root, _, gold) in zip(corpora, pairs, strict=True) if not root or not gold), None):

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.contract import SilverError
+from stages.gold import read_gold
+from stages.measures import SegmentErrors, wer
 from workflows.evaluate.figure import page
-from workflows.evaluate.gold import read_gold, segment_errors
-from workflows.evaluate.measures import SegmentErrors, wer
+from workflows.evaluate.gold import segment_errors
 from workflows.evaluate.table import Judged, table
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
+from stages.measures import at_most, bootstrap
 from stages.normalise.scoring import scoring_words
 from workflows.audit.sheet import Judgement
-from workflows.evaluate.measures import at_most, bootstrap
 
 Sample = Mapping[str, Any]
 """`sample.json`: `fingerprint`, and `strata`, each with `name`, `kept`, `size`, `hours`, and `segments` (id, language, text, duration)."""

@@ -15,11 +15,11 @@ from pipeline.progress import Progress, duration
 from pipeline.recipe import load
 from pipeline.run import run
 from stages import STAGES, find
+from stages.gold import read_gold
 from stages.models import fetch
 from workflows.demo.episodes import make_episodes
 from workflows.demo.feed import serve, write_feeds
 from workflows.evaluate.figure import page
-from workflows.evaluate.gold import read_gold
 from workflows.evaluate.table import COLUMNS, judge, table
 
 RECIPE = str(Path(__file__).parent.parent.parent / "configs" / "demo.yaml")

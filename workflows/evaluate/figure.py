@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from workflows.evaluate.measures import oracle, reliability, right_share, risk_coverage
+from stages.measures import right_share
+from workflows.evaluate.measures import oracle, reliability, risk_coverage
 from workflows.evaluate.table import Judged
 
 SIDE, EDGE = 320, 44

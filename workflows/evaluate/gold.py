@@ -1,4 +1,4 @@
-"""Gold transcripts: reading them, and telling which segment each error of the labels belongs to.
+"""Errors of labels against gold transcripts: which segment each error belongs to.
 
 The words of all segments of a recording, in order of time, are aligned with the words that were said in it (Levenshtein over the scoring
 form). Each error belongs to one segment: a substitution or insertion to that of the label's word, a deletion to the segment nearest to the
@@ -10,13 +10,9 @@ What was said more than a second away from any segment is in no label and counts
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,83 +20,14 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from pipeline.contract import SilverError
+from stages.gold import Utterance
+from stages.measures import Array, SegmentErrors
 from stages.normalise.scoring import scoring_words
-from workflows.evaluate.measures import Array, SegmentErrors
 
 NEAR = 1.0
 """Seconds from a segment within which a word may have been meant to be in it: word times are interpolated, voice activity is not sharp."""
 PACE = 0.4
 """Seconds a word, for those before the first and after the last that was found in gold without times: 150 words a minute."""
-NAMES = ("source_uri", "episode", "file", "recording")
-"""What a gold file may call the recording; `source_uri`, or the file name at its end, is compared with that of the corpus."""
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """What was said in a recording from `start` to `end`, seconds; both None: in the whole of it, as far as is known."""
-
-    recording: str
-    start: float | None
-    end: float | None
-    text: str
-
-
-def read_gold(path: str) -> list[Utterance]:
-    """Utterances of a gold file: JSON lines, or a table (.csv, .tsv) with a header.
-
-    Columns: `source_uri` (or `episode`, `file`, `recording`), `text`, and if known `start` and `end` in seconds; others are not looked at.
-
-    Raises:
-        SilverError: no such file, or a line that cannot be understood; the message names it.
-    """
-    try:
-        utterances = [_utterance(values, f"{path}:{line}") for line, values in _entries(Path(path))]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SilverError(f"the gold {path} cannot be read: {error}") from error
-    if not utterances:
-        raise SilverError(f"the gold {path} is empty")
-    return utterances
-
-
-def _entries(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    if path.suffix.lower() in (".csv", ".tsv"):
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            table = csv.DictReader(handle, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-            for values in table:
-                yield table.line_num, values
-        return
-    for line, text in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
-        if not text.strip():
-            continue
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise SilverError(f"{path}:{line} is no JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise SilverError(f"{path}:{line} is no JSON object, but {text[:40]!r}")
-        yield line, values
-
-
-def _utterance(values: Mapping[str, Any], where: str) -> Utterance:
-    recording = next((str(values[name]) for name in NAMES if values.get(name)), None)
-    if recording is None or not isinstance(values.get("text"), str):
-        raise SilverError(f"{where} needs a text and one of {', '.join(NAMES)}; it has {', '.join(map(str, values))}")
-    start, end = (_seconds(values.get(name), name, where) for name in ("start", "end"))
-    if (start is None) != (end is None) or (start is not None and end is not None and start > end):
-        raise SilverError(f"{where}: start={start} and end={end} must both be given, in order, or neither")
-    return Utterance(recording, start, end, values["text"])
-
-
-def _seconds(value: object, name: str, where: str) -> float | None:
-    if value is None or value == "":
-        return None
-    try:
-        seconds = float(str(value))
-    except ValueError:
-        seconds = math.nan
-    if not math.isfinite(seconds):
-        raise SilverError(f"{where}: {name}={value!r} is no time in seconds")
-    return seconds
 
 
 def segment_errors(segments: Iterable[Mapping[str, Any]], gold: Sequence[Utterance], *, fold_accents: bool = False) -> list[SegmentErrors]:

@@ -9,8 +9,10 @@ from typing import Any
 
 from manifests.corpus import Corpus
 from pipeline.contract import SilverError
-from workflows.evaluate.gold import Utterance, segment_errors
-from workflows.evaluate.measures import SegmentErrors, cer, expected_calibration_error, recovered_gain, right_share, wer
+from stages.gold import Utterance
+from stages.measures import SegmentErrors, cer, right_share, wer
+from workflows.evaluate.gold import segment_errors
+from workflows.evaluate.measures import expected_calibration_error, recovered_gain
 from workflows.filtered import came_to, last_filter
 
 COLUMNS = ("slice", "state", "segments", "hours", "words", "wer", "low", "high", "cer", "expected_wer", "ece", "won")

@@ -1,0 +1,7 @@
+"""Held-out sets: reading them, what a system makes of them, systems against each other, and what of them was trained on."""
+
+from stages.heldout.compare import Gain, gain, table
+from stages.heldout.sets import HeldOut, Window
+from stages.heldout.transcribe import Transcripts, Written, evaluate, transcribe
+
+__all__ = ["Gain", "HeldOut", "Transcripts", "Window", "Written", "evaluate", "gain", "table", "transcribe"]

@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -30,6 +30,8 @@ WORDS = 6
 REPEATED = 0.02
 """Share of such utterances that may be in the training texts word for word. A student may know them by heart, so this much of the set's errors
 may be gone without it having learned to listen: little beside the gains that are to be shown, and more than formulas take up in speech."""
+SAVED = 64
+"""Groups of recordings after which what was compared is written down."""
 SHOWN = 3
 """Examples of a leak in a message."""
 
@@ -179,26 +181,35 @@ def _within(needles: Mapping[tuple[str, ...], Sequence[tuple[str, ...]]], text: 
                 yield words
 
 
-def _audio(paths: Sequence[str], held: HeldOut, windows: Sequence[Window], store: Store, each: Callable[..., Iterable[Any]]) -> Leak | None:
+def _audio(
+    recordings: Sequence[str], held: HeldOut, windows: Sequence[Window], store: Store, each: Callable[..., Iterable[Any]]
+) -> Leak | None:
     """By fingerprint. Recordings that were compared with this set before are not read again."""
-    known_path = f"{FOLDER}/{held.digest}/compared-{VERSION}.json"
-    known: dict[str, list[dict[str, Any]]] = json.loads(store.read(known_path)) if store.exists(known_path) else {}
-    index = Index([read_audio(store, window.row) for window in windows])
-    new = [path for path in paths if path not in known]
-    if new:
-        for group, matches in zip(_batched(new, 8), each(partial(_compared, index, store), _batched(new, 8)), strict=True):
-            known |= {path: [vars(match) for match in some] for path, some in zip(group, matches, strict=True)}
-        store.write(known_path, json.dumps(known).encode())
+    path = f"{FOLDER}/{held.digest}/compared-{VERSION}.json"
+    known: dict[str, Any] = json.loads(store.read(path)) if store.exists(path) else {}
+    new = list(_batched((recording for recording in recordings if recording not in known), 8))
+    for number, (group, matches) in enumerate(zip(new, each(partial(_compared, held, store), new), strict=True), 1):
+        known |= {recording: [vars(match) for match in some] for recording, some in zip(group, matches, strict=True)}
+        if number % SAVED == 0 or number == len(new):
+            store.write(path, json.dumps(known).encode())
     found: dict[int, str] = {}
-    for path in paths:
-        for match in (Match(**values) for values in known[path]):
-            recording = path.rpartition("/")[2][:16]
-            found.setdefault(match.window, f"in {recording} from {match.start:.1f} s ({match.wrong:.0%} of the bits differ)")
-    return _leak("audio", {windows[window].where: trained for window, trained in found.items()}, sum(index.tellable))
+    for recording in recordings:
+        for match in (Match(**values) for values in known[recording]):
+            name = recording.rpartition("/")[2][:16]
+            found.setdefault(match.window, f"in {name} from {match.start:.1f} s ({match.wrong:.0%} of the bits differ)")
+    return _leak("audio", {windows[window].where: trained for window, trained in sorted(found.items())}, len(windows))
 
 
-def _compared(index: Index, store: Store, paths: Sequence[str]) -> list[list[Match]]:
-    return [_matches(index, store, path) for path in paths]
+def _compared(held: HeldOut, store: Store, recordings: Sequence[str]) -> list[list[Match]]:
+    index = _index(held, store.root)
+    return [_matches(index, store, recording) for recording in recordings]
+
+
+@lru_cache(maxsize=1)
+def _index(held: HeldOut, root: str) -> Index:
+    """Made once a worker: it is larger than the set's audio is long to read."""
+    store = Store(root)
+    return Index(read_audio(store, window.row) for window in held.windows(store))
 
 
 def _matches(index: Index, store: Store, path: str) -> list[Match]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import soundfile
@@ -71,7 +71,7 @@ class HeldOut:
     path: str
     utterances: tuple[Utterance, ...]
     """`audio` of each is absolute."""
-    files: dict[str, str]
+    files: dict[str, str] = field(compare=False)
     """sha256 of each audio file."""
     digest: str
     """16 hex, of the utterances and the bytes of the audio; where the files lie plays no part."""

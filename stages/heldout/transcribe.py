@@ -89,19 +89,21 @@ def transcribe(labeller: Labeller, held: HeldOut, context: PartContext, longest:
 
 
 def evaluate(
-    labeller: Labeller, held: HeldOut, context: PartContext, settings: Mapping[str, Any] | None = None, longest: float | None = LONGEST
+    labeller: Labeller, settings: Mapping[str, Any], held: HeldOut, context: PartContext, longest: float | None = LONGEST
 ) -> Transcripts:
-    """As `transcribe`, but what this model (by `labeller.identity()` and `settings`, such as the beam) wrote before for this set is read again.
+    """As `transcribe`, but what this system wrote for this set before is read again. The labeller is set up only if it has to work.
 
-    Kept in `heldout/<digest of the set>/` of the corpus root. The labeller is set up only if it has to work.
+    A system is what `labeller.identity()` says of its weights, and the `settings` that change what it writes (beam, prompt), plain values. Kept in
+    `heldout/<digest of the set>/` of the corpus root.
     """
-    key = short_digest([dict(labeller.identity()), dict(settings or {}), longest])
+    system = {"identity": dict(labeller.identity()), "settings": dict(settings), "device": context.device, "longest": longest}
+    key = short_digest(system)
     path = f"{FOLDER}/{held.digest}/transcripts-{key}.json"
     if context.store.exists(path):
         return replace(_read(context.store.read(path)), heldout=held.name)
     labeller.setup(context)
     found = transcribe(labeller, held, context, longest)
-    record = {"labeller": dict(labeller.identity()), "settings": dict(settings or {})} | asdict(found)
+    record = {"system": system} | asdict(found)
     context.store.write(path, json.dumps(record, ensure_ascii=False, indent=1).encode())
     return found
 

@@ -136,7 +136,7 @@ def test_two_real_models_are_compared_and_heard_once(
 ) -> None:
     tiny_en_model()
     held, context = HeldOut.read(english), PartContext(Store(str(tmp_path)))
-    base, tiny = (evaluate(labeller(name), held, context) for name in ("base", "tiny.en"))
+    base, tiny = (evaluate(labeller(name), {"beam_size": 1}, held, context) for name in ("base", "tiny.en"))
     assert base.wer().wer < 0.4
     assert 0 < base.cer().wer < base.wer().wer
     assert base.wer().wer < tiny.wer().wer
@@ -146,9 +146,9 @@ def test_two_real_models_are_compared_and_heard_once(
     assert rows[1]["gain"] == pytest.approx(1 - rows[1]["wer"] / rows[0]["wer"], abs=0.01)
 
     monkeypatch.setattr(FasterWhisper, "label", None)  # nothing is heard a second time
-    assert evaluate(labeller("base"), HeldOut.read(english), context) == base
+    assert evaluate(labeller("base"), {"beam_size": 1}, HeldOut.read(english), context) == base
     with pytest.raises(TypeError):
-        evaluate(FasterWhisper(Transcribe.Params(model="base", beam_size=1)), held, context, {"beam_size": 1})
+        evaluate(labeller("base"), {"beam_size": 5}, held, context)
 
 
 class Fixed:

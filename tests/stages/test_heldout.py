@@ -228,6 +228,13 @@ def test_chance_is_no_gain() -> None:
     assert gain(made([0, 0]), made([1, 0])) is None
 
 
+def test_a_handful_of_windows_shows_nothing() -> None:
+    found = gain(made([9, 9, 9]), made([1, 1, 1]))
+    assert found is not None
+    assert found.low > 0
+    assert not found.significant
+
+
 def test_the_interval_covers_the_true_gain_as_often_as_it_says() -> None:
     chance = np.random.default_rng(2)
     covered = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,8 @@ def test_every_leak_of_every_set_is_told_at_once(world: World, speech: tuple[Sam
 def test_audio_is_compared_once(world: World, speech: tuple[Samples, list], other: Samples) -> None:
     held = world.speech(speech)
     row = world.train(world.flac("a.flac", other))
-    assert leaks([row], held, world.store) == []
+    # As on a cluster: what runs there is pickled.
+    assert leaks([row], held, world.store, lambda function, items: map(pickle.loads(pickle.dumps(function)), items)) == []
     Path(world.store.path(row["audio_path"])).unlink()
     assert leaks([row], held, world.store) == []
     new = world.train(world.flac("b.flac", other[: 9 * SAMPLE_RATE]))

@@ -203,6 +203,11 @@ class ExpandingStage(RowStage):
         return list(self.expand(rows, context))
 
 
+def _alone(function: Callable[[T], None], argument: T, workers: int | None) -> None:
+    del workers
+    function(argument)
+
+
 @dataclass
 class CorpusContext:
     """What a corpus stage may use."""
@@ -218,6 +223,9 @@ class CorpusContext:
     """Run a picklable function over items on the executor's workers; results come in the order of the items."""
     report: Callable[[str], None] = lambda _message: None
     """Tell the user how far the work is, one short line."""
+    together: Callable[[Callable[[T], None], T, int | None], None] = _alone
+    """Run a picklable function as workers that talk to each other through `torch.distributed`, as many as asked for (None: one a GPU, or
+    one), each with the same argument; returns when all have. In the calling process it runs once, alone."""
 
 
 class CorpusStage(Stage):

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
@@ -49,6 +50,10 @@ class Executor(ABC):
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Run a function over items, results in order."""
 
+    @abstractmethod
+    def together(self, function: Callable[[T], None], argument: T, workers: int | None) -> None:
+        """Run a function as a group of workers that talk through `torch.distributed`; see `CorpusContext.together`."""
+
 
 class InlineExecutor(Executor):
     """Everything in the calling process: for tests, the debugger, and work too small for Ray."""
@@ -62,6 +67,11 @@ class InlineExecutor(Executor):
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """See Executor."""
         return map(function, items)
+
+    def together(self, function: Callable[[T], None], argument: T, workers: int | None) -> None:
+        """See Executor. One worker, whatever was asked for."""
+        del workers
+        function(argument)
 
 
 @dataclass(frozen=True)
@@ -169,6 +179,29 @@ class RayExecutor(Executor):
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error  # the function's own error, as it would be inline
 
+    def together(self, function: Callable[[T], None], argument: T, workers: int | None) -> None:
+        """See Executor. By Ray Train; what it would store for us is in the corpus root already, so its own folder is a temporary one."""
+        import ray
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        self.connect()
+        cluster = ray.cluster_resources()
+        gpus = int(cluster.get("GPU", 0))
+        count = workers or max(1, gpus)
+        cpus = max(1, int(cluster.get("CPU", 1)) // count)
+        with tempfile.TemporaryDirectory(prefix="silver-train-") as folder:
+            trainer = TorchTrainer(
+                _together,
+                train_loop_config={"function": function, "argument": argument, "threads": cpus},
+                scaling_config=ScalingConfig(num_workers=count, use_gpu=gpus > 0, resources_per_worker={"CPU": cpus, "GPU": int(gpus > 0)}),
+                run_config=RunConfig(storage_path=folder, name="train"),
+            )
+            try:
+                trainer.fit()
+            except Exception as error:
+                raise _cause(error) from error
+
 
 class LazyExecutor(Executor):
     """Ray, unless what is to do is too little to start it for: a moved threshold takes seconds, not the seconds of a cluster's start."""
@@ -193,10 +226,30 @@ class LazyExecutor(Executor):
         work = list(items)
         return (self.ray if self.ray.connected or len(work) > 2 else self._inline).map(function, work)
 
+    def together(self, function: Callable[[T], None], argument: T, workers: int | None) -> None:
+        """See Executor."""
+        self.ray.together(function, argument, workers)
+
 
 def _call(function: Callable[[T], R], item: T) -> R:
     """What a Ray task of `map` runs: Ray itself takes plain functions only."""
     return function(item)
+
+
+def _together(config: dict[str, Any]) -> None:
+    """What each of the workers of `together` runs."""
+    import torch
+
+    torch.set_num_threads(config["threads"])
+    config["function"](config["argument"])
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The function's own error, which Ray Train wraps; or the error itself."""
+    for wrapped in getattr(error, "worker_failures", {}).values():
+        return _cause(wrapped)
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, SilverError) else error
 
 
 def make_groups(block: Sequence[Node], cluster: dict[str, float]) -> list[Group]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import io
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,10 +73,26 @@ class Recipe:
         return _dump(dict(self.plain))
 
 
-def load(source: str, overrides: Iterable[str], find: Callable[[str], type[Stage]], names: Iterable[str]) -> Recipe:
+class Macro(BaseModel, ABC):
+    """A section of a recipe that stands for several stages. What a section of the name of one of them says is laid over what it says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @abstractmethod
+    def stages(self) -> dict[str, dict[str, Any]]:
+        """The sections in its place, in order."""
+
+
+def load(
+    source: str,
+    overrides: Iterable[str],
+    find: Callable[[str], type[Stage]],
+    names: Iterable[str],
+    macros: Mapping[str, type[Macro]] | None = None,
+) -> Recipe:
     """Read and check a recipe file, with `key=value` overrides on top.
 
-    `find` gives the class of a stage, `names` all stages there are.
+    `find` gives the class of a stage, `names` all stages there are, `macros` the sections that stand for several stages.
 
     Raises:
         RecipeError: with the file, the line and the nearest valid key.
@@ -89,7 +106,7 @@ def load(source: str, overrides: Iterable[str], find: Callable[[str], type[Stage
             where = f"override {override.partition('=')[0]!r}"
             lines[path[:depth]] = where if depth == len(path) else lines.get(path[:depth], where)
 
-    values = _references(values, values, (), lines, source)
+    values = _written_out(_references(values, values, (), lines, source), lines, source, macros or {})
     known = list(names)
     header_keys = list(Header.model_fields)
     kinds = {key: _kind(key, section) for key, section in values.items() if key not in header_keys}
@@ -120,6 +137,20 @@ def load(source: str, overrides: Iterable[str], find: Callable[[str], type[Stage
         specs.append(StageSpec(stage, resources))
     _check_columns(specs, source)
     return Recipe(header, tuple(specs), source, values)
+
+
+def _written_out(values: dict[str, Any], lines: dict[Any, str], source: str, macros: Mapping[str, type[Macro]]) -> dict[str, Any]:
+    """The sections with each macro in them replaced, in its place, by the stages that it stands for."""
+    made = {key: _validate(macro, values[key] or {}, (key,), lines, source).stages() for key, macro in macros.items() if key in values}
+    names = {name for stages in made.values() for name in stages}
+    found: dict[str, Any] = {}
+    for key, section in values.items():
+        for name, parameters in made.get(key, {}).items():
+            lines.setdefault((name,), lines[(key,)])
+            found[name] = parameters | (values.get(name) or {})
+        if key not in made and key not in names:
+            found[key] = section
+    return found
 
 
 def _kind(key: str, section: Any) -> str:

@@ -205,6 +205,7 @@ class _Job:
             fingerprint=node.manifest.fingerprint,
             recipe=self.recipe.plain,
             map=self.executor.map,
+            together=self.executor.together,
             report=lambda text: self.progress.note(node.name, text),
         )
         given = inputs_digest(inputs)

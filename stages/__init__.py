@@ -26,6 +26,10 @@ STAGES = {
     "confidence": "stages.confidence:Confidence",
     "filter": "stages.filter:Filter",
     "pack": "stages.pack:Pack",
+    "select": "stages.select:Select",
+    "train": "stages.train:Train",
+    "relabel": "stages.relabel:Relabel",
+    "adopt": "stages.adopt:Adopt",
 }
 
 

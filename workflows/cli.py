@@ -97,6 +97,35 @@ def run(
 
 
 @app.command()
+def refine(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    only: Annotated[str | None, typer.Option(help="run this stage alone, on what the stage before it made")] = None,
+    first: Annotated[str | None, typer.Option("--from", help="run from this stage on: relabel_2")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="run up to this stage: train_1")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress")] = False,
+    how: FormatOption = Format.TABLE,
+) -> None:
+    """Run a recipe with a section `refine`, as `run` does, and compare the teacher with the student of each round on the held-out sets.
+
+    silver refine configs/refine-demo.yaml
+    """
+    from manifests.corpus import Corpus
+    from stages.heldout.compare import COLUMNS
+    from workflows.refine.report import ROUND_COLUMNS, rounds, systems
+
+    loaded = _load(recipe, overrides)
+    if "train_1" not in [spec.name for spec in loaded.stages]:
+        raise SilverError(f"{recipe} has no section refine; `silver run` runs a recipe without")
+    run(recipe, overrides, only, first, last, strict=False, quiet=quiet)
+    corpus = Corpus(loaded.header.root)
+    typer.echo("\nThe rounds: what each learned, and how far its texts are from the original labels")
+    render(rounds(corpus), how, list(ROUND_COLUMNS))
+    typer.echo("\nWord error rates on speech that nothing was trained on; gain: share of the teacher's errors that is gone")
+    render(systems(corpus, loaded), how, list(COLUMNS))
+
+
+@app.command()
 def plan(
     recipe: RecipeArgument,
     overrides: Overrides = None,
@@ -385,8 +414,9 @@ def models_fetch(name: Annotated[str, typer.Argument(help="tiny, base, small, me
 def _load(source: str, overrides: Iterable[str] | None) -> Any:
     from pipeline.recipe import load
     from stages import STAGES, find
+    from workflows.refine.section import Refine
 
-    return load(source, overrides or [], find, STAGES)
+    return load(source, overrides or [], find, STAGES, {"refine": Refine})
 
 
 def _executor() -> Any:

@@ -71,17 +71,17 @@ class Transcribe(PartStage):
 
     def __init__(self, params: Params) -> None:
         super().__init__(params)
-        self._labeller = _labeller(params)
+        self.labeller = _labeller(params)
         if params.when:
             self.reads = tuple(dict.fromkeys((*type(self).reads, *columns("when", params.when))))  # type: ignore[misc]
 
     def identity(self) -> Mapping[str, str]:
         """The model's weights."""
-        return self._labeller.identity()
+        return self.labeller.identity()
 
     def setup(self, context: PartContext) -> None:
         """Load the model."""
-        self._labeller.setup(context)
+        self.labeller.setup(context)
 
     def process(self, rows: list[Row], context: PartContext) -> Iterable[Row]:
         """Transcribe the windows of the part, the longest first: windows of a batch then end at about the same time."""
@@ -93,7 +93,7 @@ class Transcribe(PartStage):
             (index for index, result in enumerate(results) if heard[index] and result is None),
             key=lambda index: rows[index]["start"] - rows[index]["end"],
         )
-        for index, written in zip(order, self._labeller.label([rows[index] for index in order], context), strict=True):
+        for index, written in zip(order, self.labeller.label([rows[index] for index in order], context), strict=True):
             results[index] = written
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, Hypothesis):

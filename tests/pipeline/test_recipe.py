@@ -9,6 +9,7 @@ import pytest
 import stages
 from pipeline.recipe import Recipe, RecipeError, load
 from tests.pipeline.toy import STAGES, find
+from workflows.refine.section import Refine
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 
@@ -68,6 +69,22 @@ def test_a_missing_recipe_names_the_ones_there_are() -> None:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_that_ships_is_valid(path: Path) -> None:
-    loaded = load(str(path), ["root=x", "language=th"], stages.find, stages.STAGES)
+    loaded = load(str(path), ["root=x", "language=th"], stages.find, stages.STAGES, {"refine": Refine})
     assert loaded.stages[0].name == "acquire"
     assert loaded.stages[-1].name == "pack"
+
+
+def test_a_section_that_stands_for_stages_is_written_out_in_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text((CONFIGS / "refine-demo.yaml").read_text() + "train_2:\n  epochs: 9\n")
+    loaded = load(str(path), ["root=x", "refine.rounds=2", "refine.tau=[null, 0.2]"], stages.find, stages.STAGES, {"refine": Refine})
+    names = [spec.name for spec in loaded.stages]
+    written = ["shards", "select_1", "train_1", "relabel_2", "select_2", "train_2", "relabel_final", "adopt"]
+    assert names[names.index("shards") : names.index("align")] == written
+    found = {spec.name: spec.stage.params for spec in loaded.stages}
+    assert (found["train_1"].epochs, found["train_2"].epochs) == (3, 9)
+    assert (found["select_2"].tau, found["select_2"].relabel, found["select_1"].relabel) == (0.2, True, False)
+    with pytest.raises(RecipeError, match=r"refine\.runds is not known; did you mean 'rounds'"):
+        load(str(path), ["root=x", "refine.runds=2"], stages.find, stages.STAGES, {"refine": Refine})
+    with pytest.raises(RecipeError, match=r"train_1\.epoch is not known; did you mean 'epochs'"):
+        load(str(path), ["root=x", "refine.train.epoch=2"], stages.find, stages.STAGES, {"refine": Refine})

@@ -1,0 +1,129 @@
+"""select: which segments a round trains on, and with which text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from hashlib import blake2b
+from typing import Any, ClassVar, Literal
+
+import jiwer
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import Field, field_validator
+
+from manifests.part import PartRef, read_part
+from manifests.schema import Row
+from manifests.store import Store
+from pipeline.contract import PartContext, PartStage, StageParams, is_live
+from stages.normalise.text import normalise, punctuated
+from stages.rules import columns, verdicts
+
+
+class Select(PartStage):
+    """Set `train_text`, what the student of this round learns of a segment: null, if it does not learn from it. Nothing is dropped.
+
+    A student that has heard the segment (`relabel`) is compared with the ORIGINAL label, in every round: where both wrote nearly the same
+    (`tau`, a character error rate), the label is trusted. With `relabel` the student's text is what is learned, else the original one.
+    This is the noisy student of GigaSpeech 2 (Yang et al. 2024, https://arxiv.org/abs/2406.11546, section 4), which published neither its code nor its tau.
+    """
+
+    name, version = "select", "1"
+    reads: ClassVar[tuple[str, ...]] = ("text", "text_pnc", "language", "recording_id")
+    adds = pa.schema([("original_cer", pa.float32()), ("train_text", pa.string())])
+    """`original_cer`: character errors of the student's text against the original label, normalised both; null without a student."""
+    light = True
+
+    class Params(StageParams):
+        """What makes a label worth learning. All that is set must hold."""
+
+        when: str | None = Field(
+            None, description="DuckDB expression over the row's columns that must be true, such as `confidence >= 0.8`"
+        )
+        tau: float | None = Field(None, ge=0, description="character error rate of the student's text against the original label, at most")
+        keep: float | None = Field(
+            None,
+            gt=0,
+            le=1,
+            description="share of the audio that stays of what the others let pass: the lowest character error rates, or the highest confidences",
+        )
+        share: float = Field(
+            1.0, gt=0, le=1, description="share of the recordings that this round may use; a smaller one is part of a larger one"
+        )
+        relabel: bool = Field(False, description="learn the student's text, where there is one, and not the original label")
+        tier: Literal["text", "text_pnc"] = Field("text", description="what is learned: normalised (CTC) or as it is written (Whisper)")
+
+        @field_validator("when")
+        @classmethod
+        def _checked(cls, when: str | None) -> str | None:
+            if when is not None:
+                columns("when", when)
+            return when
+
+    params: Params
+
+    def __init__(self, params: Params) -> None:
+        super().__init__(params)
+        self._heard = params.relabel or params.tau is not None
+        self.surveys = params.keep is not None
+        self._rank = "" if not self.surveys else "original_cer" if self._heard else "confidence"
+        used = (*columns("when", params.when),) if params.when else ()
+        further = (*used, *(("student_text",) if self._heard else ()), *(("confidence",) if self._rank == "confidence" else ()))
+        self.reads = tuple(dict.fromkeys((*type(self).reads, *further)))  # type: ignore[misc]
+
+    def survey(self, parts: Sequence[PartRef], store: Store, each: Callable[..., Iterable[Any]] = map) -> float:
+        """How bad a segment may be, so that `keep` of the audio stays; see `_badness`."""
+        found = np.concatenate([np.zeros((2, 0)), *each(partial(self._candidates, store), parts)], axis=1)
+        order = np.argsort(found[0], kind="stable")
+        seconds = np.cumsum(found[1][order])
+        within = np.searchsorted(seconds, self.params.keep * seconds[-1] * (1 + 1e-9), side="right") if len(seconds) else 0
+        return float(found[0][order][within - 1]) if within else -math.inf
+
+    def _candidates(self, store: Store, ref: PartRef) -> npt.NDArray[np.float64]:
+        """Badness and seconds of each segment of a part that all but `keep` let pass, shape (2, segments)."""
+        table = read_part(store, ref, [*self.reads, "duration", "drop_reason"])
+        rows = [row for row in table.to_pylist() if is_live(row)]
+        compared = [self._compared(row) for row in rows]
+        passing = self._passing(rows, compared, table.schema, 1)
+        found = [(self._badness(row, cer), row["duration"]) for row, cer, well in zip(rows, compared, passing, strict=True) if well]
+        return np.array(found, np.float64).reshape(-1, 2).T
+
+    def process(self, rows: list[Row], context: PartContext) -> Iterator[Row]:
+        """Compare, choose, and write what is learned."""
+        compared = [self._compared(row) for row in rows]
+        passing = self._passing(rows, compared, context.schema, context.threads)
+        for row, cer, well in zip(rows, compared, passing, strict=True):
+            chosen = well and not (self.surveys and np.float32(self._badness(row, cer)) > np.float32(self.surveyed))
+            yield row | {"original_cer": cer, "train_text": (self._lesson(row) or None) if chosen else None}
+
+    def _compared(self, row: Row) -> float | None:
+        if not self._heard or row["student_text"] is None or not row["text"]:
+            return None
+        return float(jiwer.cer(row["text"], normalise(row["student_text"], row["language"])))
+
+    def _passing(self, rows: Sequence[Row], compared: Sequence[float | None], schema: Any, threads: int) -> list[bool]:
+        """Of each row, whether all but `keep` let it pass."""
+        params = self.params
+        when = verdicts({"when": params.when}, rows, schema, threads)["when"] if params.when else [True] * len(rows)
+        return [
+            well is True and _place(row["recording_id"]) < params.share and (params.tau is None or (cer is not None and cer <= params.tau))
+            for row, cer, well in zip(rows, compared, when, strict=True)
+        ]
+
+    def _badness(self, row: Row, cer: float | None) -> float:
+        """What `keep` keeps the least of; infinite where it is not known."""
+        if self._rank == "confidence":
+            return math.inf if row["confidence"] is None else -float(row["confidence"])
+        return math.inf if cer is None else cer
+
+    def _lesson(self, row: Row) -> str:
+        if not (self.params.relabel and row["student_text"]):
+            return str(row[self.params.tier] or "")
+        return normalise(row["student_text"], row["language"]) if self.params.tier == "text" else punctuated(row["student_text"])
+
+
+def _place(recording_id: str) -> float:
+    """Where a recording stands in the order in which the training set grows, 0 to 1."""
+    return int.from_bytes(blake2b(recording_id.encode(), digest_size=4, key=b"share").digest(), "big") / 2**32

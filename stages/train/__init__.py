@@ -1,0 +1,216 @@
+"""train: a student learns from the labels that were selected."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import Field, model_validator
+
+from manifests.part import PartRef, read_part
+from manifests.schema import extend
+from manifests.store import Store
+from pipeline.contract import CorpusContext, CorpusStage, FilePath, SilverError, StageParams, operational
+from stages.heldout.leaks import check
+from stages.heldout.sets import HeldOut
+from stages.pack.plan import TRAIN
+from stages.train.loop import BEST, CURVE, PROGRESS, STATE, TEXTS, Job, train
+from stages.train.noise import Noise
+from stages.train.student import RECORD, kind
+
+TRAINING = "training.json"
+"""File of a student's folder that says how it was trained, and which student its round goes on with; written last."""
+_COLUMNS = (
+    "segment_id",
+    "recording_id",
+    "source_uri",
+    "channel",
+    "speaker",
+    "language",
+    "duration",
+    "train_text",
+    "split",
+    "shard",
+    "audio_path",
+)
+
+
+class Train(CorpusStage):
+    """Train a student on the selected labels, by the shards of a release, and name it in every row.
+
+    It learns `train_text` of the live rows that have one and are in the split `train`; noise makes the lesson harder than the label's making was
+    (noisy student: Xie et al. 2020, https://arxiv.org/abs/1911.04252; for speech Park et al. 2020, https://arxiv.org/abs/2005.09629). After each epoch
+    the dev set is transcribed, and the best epoch stays. A student that is worse on it than the one of the round before is not taken: the rows
+    go on naming the older one, and `training.json` says so.
+
+    Written to `models/<section>/<key>/`: the student, the segments that it learned from (`texts.parquet`), the learning curve (`training.json`). `transcribe.model`
+    takes the folder of an hf-whisper student as it is.
+    """
+
+    name, version = "train", "1"
+    reads: ClassVar[tuple[str, ...]] = _COLUMNS
+    adds = pa.schema([("student", pa.string()), ("trained", pa.string())])
+    """`trained`: folder of the student that this round trained, relative to the root; `student`: of the one that it goes on with."""
+    packages = ("torch", "transformers", "webdataset")
+
+    class Params(StageParams):
+        """What learns, and how."""
+
+        student: Literal["hf-whisper"] = Field("hf-whisper", description="kind of student: hf-whisper trains a Whisper on")
+        options: dict[str, Any] = Field({}, description="of this kind, see its Options")
+        go_on: bool = Field(False, description="go on from the student of the round before, not from the beginning")
+        dev: FilePath = operational(
+            None,
+            "gold that chooses the best epoch and says whether the round is taken (JSON lines or a table with audio, text, start, end, language; see stages/heldout)",
+        )
+        held_out: tuple[str, ...] = operational((), "more gold that nothing may be trained on, the test sets: the run fails if it would be")
+        epochs: int = Field(5, ge=1, description="turns over the data at most")
+        patience: int = Field(2, ge=1, description="epochs without a gain on the dev set after which it ends")
+        learning_rate: float = Field(2e-5, gt=0, description="of AdamW, at its highest")
+        warmup: float = Field(0.1, gt=0, lt=1, description="share of the steps in which the learning rate rises")
+        batch_seconds: float = Field(120.0, gt=0, description="seconds of audio in a batch of one worker")
+        accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
+        noise: Noise = Field(Noise(), description="what is done to the audio that the student hears")
+        seed: int = Field(0, description="seed of the order, the noise and the masks")
+        workers: int | None = operational(None, "workers that train together; by default one a GPU, or one", ge=1)
+        checkpoint_minutes: float = operational(10, "minutes between checkpoints; one more after each epoch", gt=0)
+
+        @model_validator(mode="after")
+        def _known(self) -> Train.Params:
+            if self.dev is None:
+                raise ValueError("a student needs a dev set that nothing is trained on: set `dev` to a file of gold")
+            kind(self.student).Options.model_validate(self.options)
+            return self
+
+    params: Params
+
+    def identity(self) -> Mapping[str, str]:
+        """Weights that the student begins with, and what is in the gold.
+
+        Raises:
+            SilverError: a model or the gold is missing.
+        """
+        student = kind(self.params.student)
+        found = dict(student(student.Options.model_validate(self.params.options)).identity())
+        return found | {"dev": HeldOut.read(str(self.params.dev)).digest}
+
+    def run(self, parts: Sequence[PartRef], context: CorpusContext) -> Iterator[PartRef | pa.Table]:
+        """Train, unless the student is there, then name it in every row.
+
+        Raises:
+            SilverError: nothing is selected, or what is held out would be trained on.
+        """
+        store, before = context.store, _before(parts, context)
+        chosen = _chosen(parts, context)
+        if not len(chosen):
+            raise SilverError(f"{self.name}: no segment is selected: loosen `when`, `tau` or `keep` of the select stage before it")
+        go_on = before if self.params.go_on else None
+        learned = json.dumps([context.fingerprint, go_on, chosen.drop_columns(["shard"]).to_pylist()])
+        folder = f"models/{self.name}/{blake2b(learned.encode(), digest_size=8).hexdigest()}"
+        if not store.exists(f"{folder}/{TRAINING}"):
+            held = [HeldOut.read(str(path)) for path in (self.params.dev, *self.params.held_out)]
+            check(chosen.to_pylist(), held, store, context.map)
+            self._train(folder, chosen, go_on, held[0], context)
+            self._finish(folder, chosen, before, context)
+        taken = json.loads(store.read(f"{folder}/{TRAINING}"))["taken"]
+        for ref in parts:
+            table = read_part(store, ref)
+            schema = extend(table.schema, self.adds)
+            values = {name: pa.array([value] * len(table), pa.string()) for name, value in (("student", taken), ("trained", folder))}
+            yield pa.table([values[name] if name in values else table.column(name) for name in schema.names], schema=schema)
+
+    def is_complete(self, context: CorpusContext) -> bool:
+        """True while the student is there."""
+        students = [name for ref in context.previous[:1] for name in read_part(context.store, ref, ["student"]).column(0).to_pylist()[:1]]
+        return all(context.store.exists(f"{name}/{RECORD}") for name in students)
+
+    def _train(self, folder: str, chosen: pa.Table, start: str | None, dev: HeldOut, context: CorpusContext) -> None:
+        store, params = context.store, self.params
+        with store.staged(f"{folder}/{TEXTS}") as path:
+            pq.write_table(chosen, path, compression="zstd")
+        job = Job(
+            store, folder, params.student, params.options, start, tuple(sorted(set(chosen.column("shard").to_pylist()))), dev,
+            params.epochs, params.learning_rate, params.batch_seconds, params.accumulate, params.warmup, params.patience, params.noise,
+            params.seed, params.checkpoint_minutes,
+        )  # fmt: skip
+        hours = pc.sum(chosen.column("duration")).as_py() / 3600
+        context.report(f"{params.student} on {len(chosen)} segments, {hours:.2f} hours")
+        with _progress(folder, context):
+            context.together(train, job, params.workers)
+
+    def _finish(self, folder: str, chosen: pa.Table, before: str | None, context: CorpusContext) -> None:
+        """Put the best epoch in its place, and write what is said of the training; from then on it is done."""
+        store = context.store
+        curve = json.loads(store.read(f"{folder}/{STATE}/{CURVE}"))["epochs"]
+        best = min(curve, key=lambda epoch: epoch["wer"])
+        for path in _files(store, f"{folder}/{STATE}/{BEST}"):
+            store.copy(f"{folder}/{STATE}/{BEST}/{path}", f"{folder}/{path}")
+        older = json.loads(store.read(f"{before}/{TRAINING}"))["wer"] if before else None
+        taken = before if older is not None and best["wer"] >= older else folder
+        if taken != folder:
+            context.report(f"not taken: WER {best['wer']:.3f} on the dev set, and {older:.3f} of the round before")
+        training = {
+            "taken": taken,
+            "wer": best["wer"],
+            "before": older,
+            "segments": len(chosen),
+            "hours": round(pc.sum(chosen.column("duration")).as_py() / 3600, 4),
+            "epochs": curve,
+        }
+        store.write(f"{folder}/{TRAINING}", json.dumps(training, indent=1).encode())
+        store.remove(f"{folder}/{STATE}")
+
+
+def _files(store: Store, folder: str) -> list[str]:
+    """All files below a folder, relative to it, the student's record last."""
+    base = store.path(folder).rstrip("/") + "/"
+    return sorted((path.removeprefix(base) for path in store.fs.find(base)), key=lambda path: path == RECORD)
+
+
+def _chosen(parts: Sequence[PartRef], context: CorpusContext) -> pa.Table:
+    """What is trained on, in the order of the keys."""
+    tables = []
+    for ref in parts:
+        table = read_part(context.store, ref, [*_COLUMNS, "drop_reason"])
+        live = pc.and_(pc.is_null(table.column("drop_reason")), pc.is_valid(table.column("train_text")))
+        tables.append(table.filter(pc.and_(live, pc.equal(table.column("split"), TRAIN))).select(_COLUMNS))
+    return pa.concat_tables(tables).sort_by("segment_id")
+
+
+def _before(parts: Sequence[PartRef], context: CorpusContext) -> str | None:
+    """The student of the round before, which every row names."""
+    for ref in parts:
+        table = read_part(context.store, ref)
+        if len(table):
+            return table.column("student")[0].as_py() if "student" in table.column_names else None
+    return None
+
+
+@contextmanager
+def _progress(folder: str, context: CorpusContext) -> Iterator[None]:
+    """Tell now and then how far the workers are."""
+    done = threading.Event()
+
+    def tell() -> None:
+        while not done.wait(5):
+            with contextlib.suppress(OSError, ValueError):
+                now = json.loads(context.store.read(f"{folder}/{STATE}/{PROGRESS}"))
+                context.report(
+                    f"epoch {now['epoch']} of {now['epochs']}, step {now['step']} of {now['steps']}, loss {now['loss']:.2f}, {now['speed']:.0f} x real time"
+                )
+
+    thread = threading.Thread(target=tell, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,63 @@
+"""Noise on training audio: what each kind does to speech, and that it is the same for the same seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from stages.train.noise import Noise, by_telephone, faster, in_a_room, with_noise
+from stages.train.specaugment import mask
+from workflows.demo.speech import prompts
+
+OFF = {"speed": 0, "additive": 0, "reverberation": 0, "telephone": 0}
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    samples, _ = soundfile.read(prompts("en")[20].path, dtype="float32")
+    return samples
+
+
+def test_the_same_seed_makes_the_same_noise(speech: np.ndarray) -> None:
+    first, again, other = (Noise().apply(speech, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first[: len(other)], other[: len(first)])
+    assert np.array_equal(Noise(**OFF).apply(speech, np.random.default_rng(0)), speech)
+
+
+def test_noise_lies_as_far_below_speech_as_was_said(speech: np.ndarray) -> None:
+    added = with_noise(speech, 10, 0.5, np.random.default_rng(0)) - speech
+    assert 10 * np.log10(np.mean(speech**2) / np.mean(added**2)) == pytest.approx(10, abs=0.1)
+
+
+def test_a_room_moves_nothing_in_time(speech: np.ndarray) -> None:
+    wet = in_a_room(speech, 0.3, 0.5, np.random.default_rng(0))
+    assert len(wet) == len(speech)
+    assert np.argmax(np.correlate(wet, speech, "full")) == len(speech) - 1
+
+
+def test_a_telephone_has_no_high_frequencies(speech: np.ndarray) -> None:
+    spectrum = np.abs(np.fft.rfft(by_telephone(speech))) ** 2
+    high = np.fft.rfftfreq(len(speech), 1 / 16000) > 4500
+    assert spectrum[high].sum() < 0.02 * spectrum.sum()
+
+
+def test_faster_speech_is_shorter(speech: np.ndarray) -> None:
+    assert len(faster(speech, 1.1)) == round(len(speech) / 1.1)
+
+
+@pytest.mark.parametrize("samples", [np.zeros(16000, np.float32), np.ones(1, np.float32)])
+def test_silence_and_a_single_sample_stay_finite(samples: np.ndarray) -> None:
+    loud = Noise(speed=1, additive=1, reverberation=1, telephone=1)
+    assert np.isfinite(loud.apply(samples, np.random.default_rng(0))).all()
+
+
+def test_specaugment_hides_some_of_each_window_and_no_more_than_was_said() -> None:
+    torch.manual_seed(0)
+    features = torch.rand(8, 300, 80) + 1
+    hidden = mask(features, 2, 40, 2, 10) != features
+    assert hidden.any(dim=(1, 2)).all()
+    assert hidden.all(dim=2).sum(dim=1).max() <= 80
+    assert torch.equal(mask(features, 0, 40, 0, 10), features)

@@ -1,0 +1,161 @@
+"""silver refine: two rounds on real speech, what they leave behind, a kill in the middle of a training, and gold that is not held out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from manifests.corpus import Corpus
+from manifests.part import read_rows
+from tests.corpus import REPOSITORY, environment, silver
+from workflows.demo.speech import prompts
+
+WER = ("system", "set", "words", "wer", "cer")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, speech_folder: Path, base_model: Path) -> Path:
+    """Recipe and gold: English speech without labels; a Spanish and a French speaker are held out."""
+    folder = tmp_path_factory.mktemp("refine")
+    for name, language in (("dev", "es"), ("test", "fr")):
+        lines = [
+            {"audio": str(prompt.path), "text": prompt.text, "language": language, "speaker": f"speaker of {language}"}
+            for prompt in prompts(language)[10:16]
+        ]
+        (folder / f"{name}.jsonl").write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines), encoding="utf-8")
+    recipe = {
+        "root": str(folder / "root"), "language": "en", "part_minutes": 1, "acquire": {"path": str(speech_folder)}, "decode": None,
+        "segment": None, "identify": {"model": str(base_model)}, "transcribe": {"model": str(base_model), "beam_size": 1},
+        "normalise": None,
+        "refine": {
+            "rounds": 2, "dev": str(folder / "dev.jsonl"), "test": {"french": str(folder / "test.jsonl")}, "tau": 0.5,
+            "train": {
+                "options": {"model": str(base_model), "encoder": False}, "epochs": 1, "batch_seconds": 30, "learning_rate": 1e-5,
+                "checkpoint_minutes": 0.001,
+            },
+        },
+        "pack": None,
+    }  # fmt: skip
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def refined(home: Path) -> tuple[Path, list[dict], list[dict]]:
+    """The root, the table of rounds and that of systems."""
+    done = silver("--executor", "inline", "refine", str(home / "recipe.yaml"), "--quiet", "--format", "json", timeout=600)
+    assert done.returncode == 0, done.stderr
+    return (home / "root", *tables(done.stdout))
+
+
+def tables(told: str) -> tuple[list[dict], list[dict]]:
+    found = [json.loads("[" + block.partition("\n[")[2].rpartition("]")[0] + "]") for block in told.split("\n\n") if "\n[" in block]
+    return found[0], found[1]
+
+
+def test_teacher_and_every_round_are_compared_on_what_nothing_was_trained_on(refined: tuple[Path, list[dict], list[dict]]) -> None:
+    _, rounds, systems = refined
+    assert [(row["system"], row["set"]) for row in systems] == [
+        (name, which) for name in ("teacher", "round 1", "round 2") for which in ("dev", "test")
+    ]
+    assert all(0 < row["wer"] < 1 for row in systems), systems
+    assert systems[2]["gain"] is not None
+    assert [row["round"] for row in rounds] == [1, 2]
+    assert rounds[0]["changed"] == 0, "the first round learns the original labels"
+    assert rounds[1]["before"] == rounds[0]["dev_wer"]
+    assert rounds[1]["taken"] == (rounds[1]["dev_wer"] < rounds[0]["dev_wer"])
+
+
+def test_every_row_says_whose_text_it_is_and_what_each_round_wrote(refined: tuple[Path, list[dict], list[dict]]) -> None:
+    root, rounds, _ = refined
+    adopted = next(manifest for manifest in Corpus(str(root)).manifests if manifest.stage == "adopt")
+    rows = [row for ref in adopted.parts() for row in read_rows(adopted.store, ref)]
+    kept = [row for row in rows if row["drop_reason"] is None]
+    assert kept
+    assert {row["round"] for row in kept} == {2}
+    for row in kept:
+        assert [label["labeller"].split("/")[0] for label in row["labels"]] == ["faster-whisper", "student", "student"]
+        assert row["label_origin"] == row["labels"][-1]["labeller"]
+    taken = rounds[-1]["student"] if rounds[-1]["taken"] else rounds[0]["student"]
+    assert {row["student"] for row in kept} == {taken}
+    told = silver("trace", str(root), kept[0]["segment_id"]).stdout
+    assert all(stage in told for stage in ("select_1", "relabel_2", "select_2", "train_2", "adopt")), told
+
+
+def test_a_student_labels_like_any_other_model(refined: tuple[Path, list[dict], list[dict]], tmp_path: Path, home: Path) -> None:
+    root, rounds, _ = refined
+    recipe = yaml.safe_load((home / "recipe.yaml").read_text())
+    plain = {key: value for key, value in recipe.items() if key not in ("refine", "pack")} | {"root": str(tmp_path / "root")}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
+    model = root / rounds[0]["student"]
+    done = silver("--executor", "inline", "run", str(tmp_path / "r.yaml"), f"transcribe.model={model}", "--quiet", timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert (model / "transformers" / "model.safetensors").is_file()
+
+
+def test_nothing_is_trained_again(refined: tuple[Path, list[dict], list[dict]], home: Path) -> None:
+    began = time.monotonic()
+    done = silver("--executor", "inline", "refine", str(home / "recipe.yaml"), "--quiet", "--format", "json", timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert "nothing to do" in done.stdout
+    assert tables(done.stdout) == refined[1:]
+    assert time.monotonic() - began < 100
+
+
+def test_a_training_that_was_killed_goes_on_and_ends_in_the_same_table(
+    refined: tuple[Path, list[dict], list[dict]], home: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(refined[0], root, ignore=shutil.ignore_patterns("train_*", "models", "transcripts-*"))
+    arguments = ["--executor", "inline", "refine", str(home / "recipe.yaml"), f"root={root}", "--quiet", "--format", "json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "workflows.cli", *arguments], cwd=REPOSITORY, env=environment(), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        while process.poll() is None and not any(root.glob("models/train_1/*/state/checkpoint.pt")):
+            time.sleep(0.1)
+        assert process.poll() is None, "it should have been in the middle of the training"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    done = silver(*arguments, timeout=600)
+    assert done.returncode == 0, done.stderr
+    systems = tables(done.stdout)[1]
+    assert [[row[name] for name in WER] for row in systems] == [[row[name] for name in WER] for row in refined[2]]
+    assert not any(root.glob("models/*/*/state")), "what only the training needed is gone"
+
+
+def test_gold_that_is_not_held_out_fails_before_anything_is_trained(
+    refined: tuple[Path, list[dict], list[dict]], home: Path, tmp_path: Path, speech_folder: Path
+) -> None:
+    leaking = tmp_path / "leaking.jsonl"
+    show = min(speech_folder.glob("*.flac"))
+    leaking.write_text(json.dumps({"audio": str(show), "start": 0, "end": 4, "text": "anything at all", "language": "en"}))
+    done = silver("--executor", "inline", "refine", str(home / "recipe.yaml"), f"refine.dev={leaking}", "--quiet", timeout=200)
+    assert done.returncode == 1
+    assert "is not held out from the training data" in done.stderr
+    assert "same recording" in done.stderr
+
+
+def test_without_a_dev_set_nothing_begins(home: Path) -> None:
+    done = silver("--executor", "inline", "refine", str(home / "recipe.yaml"), "refine.dev=nowhere.jsonl", "--quiet", timeout=100)
+    assert done.returncode == 1
+    assert "nowhere.jsonl" in done.stderr
+    nothing = silver("--executor", "inline", "refine", "configs/folder.yaml", "root=x")
+    assert (nothing.returncode, "has no section refine" in nothing.stderr) == (1, True)
+
+
+def test_a_selection_of_nothing_says_what_to_loosen(refined: tuple[Path, list[dict], list[dict]], home: Path) -> None:
+    done = silver("--executor", "inline", "refine", str(home / "recipe.yaml"), "refine.when=duration > 1000", "--quiet", timeout=200)
+    assert done.returncode == 1
+    assert "train_1: no segment is selected: loosen `when`, `tau` or `keep`" in done.stderr

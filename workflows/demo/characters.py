@@ -1,0 +1,85 @@
+"""Real speech for refinement: one character of a game as audio without labels, the other as gold that no student hears.
+
+    python -m workflows.demo.characters nl demo/refine
+
+leaves `demo/refine/nl/audio/*.flac` (the big fish, shows of some minutes), `dev.jsonl` and `test.jsonl` (the small fish: gold with its audio beside
+it). Fish Fillets in Dutch (`nl`) or Czech (`cs`), see `workflows.demo.speech`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from stages.audio import SAMPLE_RATE, Samples
+from workflows.demo.speech import dialogues, read_samples
+
+TRAINED, HELD_OUT = "big", "small"
+SHOW = 300.0
+"""Seconds of a file."""
+DEV_FILES = 2
+
+
+def make(language: str, folder: Path, minutes: float | None = None) -> None:
+    """Write audio and gold; `minutes`: of audio at most, all there is by default."""
+    lines = dialogues(language)
+    files = int(minutes * 60 // SHOW) if minutes else None
+    (folder / "audio").mkdir(parents=True, exist_ok=True)
+    for number, (samples, _) in enumerate(_shows([line[1:] for line in lines if line[0] == TRAINED])):
+        if files is None or number < files:
+            soundfile.write(folder / "audio" / f"{TRAINED}-{number:02d}.flac", samples, SAMPLE_RATE)
+    gold: dict[str, list[str]] = {"dev": [], "test": []}
+    for number, (samples, said) in enumerate(_shows([line[1:] for line in lines if line[0] == HELD_OUT])):
+        part = "dev" if number < DEV_FILES else "test"
+        name = f"{part}/{HELD_OUT}-{number:02d}.flac"
+        (folder / part).mkdir(exist_ok=True)
+        soundfile.write(folder / name, samples, SAMPLE_RATE)
+        for start, end, text in said:
+            entry = {"audio": name, "start": start, "end": end, "text": text, "language": language, "speaker": HELD_OUT}
+            gold[part].append(json.dumps(entry, ensure_ascii=False))
+    for part, entries in gold.items():
+        (folder / f"{part}.jsonl").write_text("\n".join(entries) + "\n", encoding="utf-8")
+
+
+def _shows(lines: Sequence[tuple[Path, str]]) -> Iterator[tuple[Samples, list[tuple[float, float, str]]]]:
+    """Samples of a show, and what is said in it: start, end (seconds), text."""
+    order = sorted(lines)
+    random.Random("characters").shuffle(order)  # noqa: S311 - a reproducible choice
+    pieces: list[Samples] = []
+    said: list[tuple[float, float, str]] = []
+    at = 0
+    for path, text in order:
+        samples = _trimmed(read_samples(path))
+        if not len(samples):
+            continue  # some files of the game are empty
+        pause = np.random.default_rng(at).normal(0, 1e-4, SAMPLE_RATE // 2).astype(np.float32)
+        pieces += [pause, samples]
+        said.append((round((at + len(pause)) / SAMPLE_RATE, 3), round((at + len(pause) + len(samples)) / SAMPLE_RATE, 3), text))
+        at += len(pause) + len(samples)
+        if at > SHOW * SAMPLE_RATE:
+            yield np.concatenate(pieces), said
+            pieces, said, at = [], [], 0
+    if pieces:
+        yield np.concatenate(pieces), said
+
+
+def _trimmed(samples: Samples) -> Samples:
+    """Without the silence around it, of which the game's files have a second or more."""
+    loud = np.flatnonzero(np.abs(samples) > 0.03 * np.abs(samples).max(initial=0))
+    edge = SAMPLE_RATE // 5
+    return samples[max(0, loud[0] - edge) : loud[-1] + edge] if len(loud) else samples[:0]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("language", choices=("nl", "cs"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--minutes", type=float, help="of audio without labels, at most")
+    options = parser.parse_args()
+    make(options.language, options.folder / options.language, options.minutes)

@@ -36,8 +36,7 @@ class Noise(BaseModel):
             samples = by_telephone(samples)
         peak = float(np.abs(samples).max(initial=0))
         changed: Samples = (samples / peak if peak > 1 else samples).astype(np.float32)
-
-    return changed
+        return changed
 
 
 def faster(samples: Samples, by: float) -> Samples:

@@ -67,21 +67,26 @@ def gain(before: Transcripts, after: Transcripts, *, fold_accents: bool = False)
 
 
 def table(systems: Mapping[str, Sequence[Transcripts]], *, fold_accents: bool = False) -> list[dict[str, Any]]:
-    """One row a system and set, see `COLUMNS`. Gains are over the first system, on the sets that it was heard on too; else null."""
+    """One row a system and set, see `COLUMNS`. Gains are over the first system, on the sets that it was heard on too; else null.
+
+    Two sets of one name are told apart by their digests.
+    """
     first = {item.digest: item for item in next(iter(systems.values()), ())}
+    called = {item.digest: item.heldout for heard in systems.values() for item in heard}
+    names = list(called.values())
+    called = {digest: name if names.count(name) == 1 else f"{name} ({digest[:6]})" for digest, name in called.items()}
     rows = []
     for name, heard in systems.items():
         for item in heard:
             base = first.get(item.digest)
             better = None if base is None or base is item else gain(base, item, fold_accents=fold_accents)
-            rows.append({"system": name} | _line(item, fold_accents=fold_accents) | _gained(better))
+            rows.append({"system": name, "set": called[item.digest]} | _line(item, fold_accents=fold_accents) | _gained(better))
     return rows
 
 
 def _line(item: Transcripts, *, fold_accents: bool) -> dict[str, Any]:
     wer, cer = item.wer(fold_accents=fold_accents), item.cer(fold_accents=fold_accents)
     return {
-        "set": item.heldout,
         "windows": len(item.written),
         "hours": round(item.audio_seconds / 3600, 3),
         "words": wer.words,

@@ -265,3 +265,8 @@ def test_only_the_same_windows_are_compared() -> None:
     with pytest.raises(SilverError, match="only be compared on the same windows"):
         gain(made([1, 2]), made([1, 2, 3]))
     assert json.dumps(table({"a": [made([1, 2])], "b": []}))
+
+
+def test_sets_of_one_name_are_told_apart() -> None:
+    one, other = made([1, 2]), replace(made([2, 1]), digest="f" * 16)
+    assert [row["set"] for row in table({"a": [one, other], "b": [one]})] == ["made (000000)", "made (ffffff)", "made (000000)"]

@@ -72,6 +72,7 @@ class Train(CorpusStage):
             "gold that chooses the best epoch and says whether the round is taken (JSON lines or a table with audio, text, start, end, language; see stages/heldout)",
         )
         held_out: tuple[str, ...] = operational((), "more gold that nothing may be trained on, the test sets: the run fails if it would be")
+        language: str | None = Field(None, description="of the gold's lines that do not say theirs, BCP 47")
         epochs: int = Field(5, ge=1, description="turns over the data at most")
         patience: int = Field(2, ge=1, description="epochs without a gain on the dev set after which it ends")
         learning_rate: float = Field(2e-5, gt=0, description="of AdamW, at its highest")
@@ -100,7 +101,7 @@ class Train(CorpusStage):
         """
         student = kind(self.params.student)
         found = dict(student(student.Options.model_validate(self.params.options)).identity())
-        return found | {"dev": HeldOut.read(str(self.params.dev)).digest}
+        return found | {"dev": HeldOut.read(str(self.params.dev), self.params.language).digest}
 
     def run(self, parts: Sequence[PartRef], context: CorpusContext) -> Iterator[PartRef | pa.Table]:
         """Train, unless the student is there, then name it in every row.
@@ -116,7 +117,7 @@ class Train(CorpusStage):
         learned = json.dumps([context.fingerprint, go_on, chosen.drop_columns(["shard"]).to_pylist()])
         folder = f"models/{self.name}/{blake2b(learned.encode(), digest_size=8).hexdigest()}"
         if not store.exists(f"{folder}/{TRAINING}"):
-            held = [HeldOut.read(str(path)) for path in (self.params.dev, *self.params.held_out)]
+            held = [HeldOut.read(str(path), self.params.language) for path in (self.params.dev, *self.params.held_out)]
             check(chosen.to_pylist(), held, store, context.map)
             self._train(folder, chosen, go_on, held[0], context)
             self._finish(folder, chosen, before, context)

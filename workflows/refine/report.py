@@ -80,9 +80,9 @@ def systems(corpus: Corpus, recipe: Recipe) -> list[dict[str, Any]]:
     trains = [stage for stage in stages.values() if isinstance(stage, Train)]
     if teacher is None or not trains:
         raise SilverError(f"{recipe.source} has no section refine, or no transcribe: there is nothing to compare")
-    sets = [HeldOut.read(str(path), recipe.header.language) for path in (trains[0].params.dev, *trains[0].params.held_out)]
+    sets = [HeldOut.read(str(path), trains[0].params.language) for path in (trains[0].params.dev, *trains[0].params.held_out)]
     context = PartContext(store, threads=len(os.sched_getaffinity(0)))
-    settings = {"beam_size": teacher.params.beam_size}
+    settings = teacher.params.model_dump(mode="json", include={"labeller", "beam_size", "initial_prompt", "compute_type"})
     heard = {TEACHER: [evaluate(teacher.labeller, settings, held, context) for held in sets]}
     for number, folder in _trained(corpus):
         learner = student.labeller(Path(store.path(folder)), 8)

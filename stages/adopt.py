@@ -31,6 +31,8 @@ class Adopt(PartStage):
             ("round", pa.int32()),
             ("label_origin", pa.string()),
             ("avg_logprob", pa.float32()),
+            ("student_text", pa.string()),  # null from here on, as is what was learned: of the window, and a window may be cut
+            ("train_text", pa.string()),
         ]
     )
     light = True
@@ -50,18 +52,18 @@ class Adopt(PartStage):
         """Compare, then take or drop."""
         written = normalise(row["student_text"] or "", row["language"])
         cer = float(jiwer.cer(row["text"], written)) if row["text"] else None
-        row = row | {"original_cer": cer}
+        heard = row["student_text"]
+        row = row | {"original_cer": cer, "student_text": None, "train_text": None}
         if self.params.tau is not None and (cer is None or cer > self.params.tau):
             shown = "none" if cer is None else f"{cer:.3f}"
             return drop(
                 row,
                 "student_disagrees",
-                f"character error rate {shown} of {row['student_text']!r} against the label, above {self.params.tau:g}",
+                f"character error rate {shown} of {heard!r} against the label, above {self.params.tau:g}",
             )
         if not self.params.relabel:
             return row
         if not written:
             return drop(row, "no_text", "the student heard nothing to write")
-        raw = row["student_text"]
-        taken = {"text": written, "text_pnc": punctuated(raw), "text_raw": raw, "avg_logprob": row["student_avg_logprob"]}
+        taken = {"text": written, "text_pnc": punctuated(heard), "text_raw": heard, "avg_logprob": row["student_avg_logprob"]}
         return row | taken | {"round": self.params.round, "label_origin": origin(row["student"])}

@@ -118,7 +118,9 @@ class Train(CorpusStage):
         folder = f"models/{self.name}/{blake2b(learned.encode(), digest_size=8).hexdigest()}"
         if not store.exists(f"{folder}/{TRAINING}"):
             held = [HeldOut.read(str(path), self.params.language) for path in (self.params.dev, *self.params.held_out)]
-            check(chosen.to_pylist(), held, store, context.map)
+            for path, small in check(chosen.to_pylist(), held, store, context.map).items():
+                for leak in small:
+                    context.report(f"{path}: {leak}")
             self._train(folder, chosen, go_on, held[0], context)
             self._finish(folder, chosen, before, context)
         taken = json.loads(store.read(f"{folder}/{TRAINING}"))["taken"]

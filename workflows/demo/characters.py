@@ -22,21 +22,22 @@ from workflows.demo.speech import dialogues, read_samples
 
 TRAINED, HELD_OUT = "big", "small"
 SHOW = 300.0
-"""Seconds of a file."""
-DEV_FILES = 2
+"""Seconds of a file; the first one of the held-out character is the dev set."""
 
 
 def make(language: str, folder: Path, minutes: float | None = None) -> None:
-    """Write audio and gold; `minutes`: of audio at most, all there is by default."""
+    """Write audio and gold; `minutes`: of audio at most, and of the test set as well; all there is by default."""
     lines = dialogues(language)
-    files = int(minutes * 60 // SHOW) if minutes else None
+    files = int(minutes * 60 // SHOW) if minutes else 1000
     (folder / "audio").mkdir(parents=True, exist_ok=True)
     for number, (samples, _) in enumerate(_shows([line[1:] for line in lines if line[0] == TRAINED])):
-        if files is None or number < files:
+        if number < files:
             soundfile.write(folder / "audio" / f"{TRAINED}-{number:02d}.flac", samples, SAMPLE_RATE)
     gold: dict[str, list[str]] = {"dev": [], "test": []}
     for number, (samples, said) in enumerate(_shows([line[1:] for line in lines if line[0] == HELD_OUT])):
-        part = "dev" if number < DEV_FILES else "test"
+        part = "dev" if number == 0 else "test"
+        if number > files:
+            break
         name = f"{part}/{HELD_OUT}-{number:02d}.flac"
         (folder / part).mkdir(exist_ok=True)
         soundfile.write(folder / name, samples, SAMPLE_RATE)
@@ -80,6 +81,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("language", choices=("nl", "cs"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--minutes", type=float, help="of audio without labels, at most")
+    parser.add_argument("--minutes", type=float, help="of audio without labels, and of the test set, at most")
     options = parser.parse_args()
     make(options.language, options.folder / options.language, options.minutes)

@@ -22,21 +22,22 @@ from workflows.demo.speech import dialogues, read_samples
 
 TRAINED, HELD_OUT = "big", "small"
 SHOW = 300.0
-"""Seconds of a file; the first one of the held-out character is the dev set."""
+"""Seconds of a file; the first two of the held-out character (one, if only some minutes are wanted) are the dev set."""
 
 
 def make(language: str, folder: Path, minutes: float | None = None) -> None:
     """Write audio and gold; `minutes`: of audio at most, and of the test set as well; all there is by default."""
     lines = dialogues(language)
     files = int(minutes * 60 // SHOW) if minutes else 1000
+    dev_files = 1 if minutes else 2
     (folder / "audio").mkdir(parents=True, exist_ok=True)
     for number, (samples, _) in enumerate(_shows([line[1:] for line in lines if line[0] == TRAINED])):
         if number < files:
             soundfile.write(folder / "audio" / f"{TRAINED}-{number:02d}.flac", samples, SAMPLE_RATE)
     gold: dict[str, list[str]] = {"dev": [], "test": []}
     for number, (samples, said) in enumerate(_shows([line[1:] for line in lines if line[0] == HELD_OUT])):
-        part = "dev" if number == 0 else "test"
-        if number > files:
+        part = "dev" if number < dev_files else "test"
+        if number >= dev_files + files:
             break
         name = f"{part}/{HELD_OUT}-{number:02d}.flac"
         (folder / part).mkdir(exist_ok=True)

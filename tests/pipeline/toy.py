@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +114,8 @@ class Longest(PartStage):
     name, version, surveys = "longest", "1", True
     light = True
 
-    def survey(self, parts: Sequence[PartRef], store: Store) -> int:
-        tables = [read_part(store, ref, ["shouted", "drop_reason"]).to_pylist() for ref in parts]
-        return max(len(row["shouted"]) for rows in tables for row in rows if row["drop_reason"] is None)
+    def survey(self, parts: Sequence[PartRef], store: Store, each: Callable[..., Iterable[Any]] = map) -> int:
+        return max(each(partial(_longest, store), parts))
 
     def process_row(self, row: Row, context: PartContext) -> Row:
         return row if len(row["shouted"]) == self.surveyed else drop(row, "shorter", f"than {self.surveyed}")
@@ -150,3 +150,8 @@ STAGES: dict[str, Any] = {stage.name: stage for stage in (Lines, Letters, Shout,
 
 def find(name: str) -> Any:
     return STAGES[name]
+
+
+def _longest(store: Store, ref: PartRef) -> int:
+    rows = read_part(store, ref, ["shouted", "drop_reason"]).to_pylist()
+    return max((len(row["shouted"]) for row in rows if row["drop_reason"] is None), default=0)

@@ -65,7 +65,10 @@ class Train(CorpusStage):
         """What learns, and how."""
 
         student: Literal["hf-whisper"] = Field("hf-whisper", description="kind of student: hf-whisper trains a Whisper on")
-        options: dict[str, Any] = Field({}, description="of this kind, see its Options")
+        options: dict[str, Any] = Field(
+            {},
+            description="of hf-whisper: model (base), encoder (train it too: true), label_smoothing (0.1), time_masks, frequency_masks (2)",
+        )
         go_on: bool = Field(False, description="go on from the student of the round before, not from the beginning")
         dev: FilePath = operational(
             None,

@@ -11,14 +11,12 @@ import json
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import soundfile
 
-from stages.audio import SAMPLE_RATE, Samples
-from workflows.demo.speech import cached, dialogues, read_samples, unpack
+from stages.audio import SAMPLE_RATE
+from workflows.demo.speech import cached, dialogues, shows, unpack
 
 SHOW = 480.0
 """Seconds of a show."""
@@ -37,7 +35,8 @@ def write(corpus: str, folder: Path, seed: int = 0) -> None:
     with (folder / "gold.jsonl").open("w", encoding="utf-8") as gold:
         for speaker, lines in sorted(by_speaker.items()):
             random.Random(f"{corpus} {seed}").shuffle(lines)
-            for samples, spans in _shows(lines, seed):
+            pauses = random.Random(seed)
+            for samples, spans in shows(lines, SHOW, lambda pauses=pauses: pauses.uniform(0.3, 0.9)):
                 name = f"{corpus}-{number:02d}.flac"
                 number += 1
                 if number - 1 not in FILLETS.get(corpus, range(number)):
@@ -59,29 +58,3 @@ def asterisk(language: str) -> list[tuple[str, Path, str]]:
         if separator and text and key in sounds and not re.search(r"[\[\]<>();]", text):
             found.append((language, sounds[key], text))
     return found
-
-
-def _shows(lines: Iterable[tuple[Path, str]], seed: int) -> Iterable[tuple[Samples, list[tuple[float, float, str]]]]:
-    chance = random.Random(seed)
-    pieces: list[Samples] = []
-    spans: list[tuple[float, float, str]] = []
-    at = 0
-    for path, text in lines:
-        if not len(samples := _trimmed(read_samples(path))):
-            continue  # some files of the game are empty
-        pause = np.random.default_rng(at).normal(0, 1e-4, round(chance.uniform(0.3, 0.9) * SAMPLE_RATE)).astype(np.float32)
-        pieces += [pause, samples]
-        spans.append(((at + len(pause)) / SAMPLE_RATE, (at + len(pause) + len(samples)) / SAMPLE_RATE, text))
-        at += len(pause) + len(samples)
-        if at > SHOW * SAMPLE_RATE:
-            yield np.concatenate(pieces), spans
-            pieces, spans, at = [], [], 0
-    if pieces:
-        yield np.concatenate(pieces), spans
-
-
-def _trimmed(samples: Samples) -> Samples:
-    """Without the silence around it, of which the game's files have a second or more: the pauses between utterances are made here."""
-    loud = np.flatnonzero(np.abs(samples) > 0.03 * np.abs(samples).max(initial=0))
-    edge = SAMPLE_RATE // 5
-    return samples[max(0, loud[0] - edge) : loud[-1] + edge] if len(loud) else samples[:0]

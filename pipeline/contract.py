@@ -59,13 +59,11 @@ class StageParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-def _absolute(path: str | None) -> str | None:
-    return None if path is None else str(Path(path).expanduser().absolute())
-
-
-FilePath = Annotated[str | None, AfterValidator(_absolute)]
-"""Type of a parameter that names a file, or none: made absolute, because workers do not share the folder that the recipe was read in. Make
-it `operational`: what counts is what the file holds, by `Stage.identity`."""
+AbsolutePath = Annotated[str, AfterValidator(lambda path: str(Path(path).expanduser().absolute()))]
+"""Type of a parameter that names a file: made absolute, because workers do not share the folder that the recipe was read in. Make it
+`operational`: what counts is what the file holds, by `Stage.identity`."""
+FilePath = AbsolutePath | None
+"""The same, or none."""
 
 
 def operational(default: Any, description: str, **constraints: Any) -> Any:
@@ -203,7 +201,8 @@ class ExpandingStage(RowStage):
         return list(self.expand(rows, context))
 
 
-def _alone(function: Callable[[T], None], argument: T, workers: int | None) -> None:
+def alone(function: Callable[[T], None], argument: T, workers: int | None) -> None:
+    """`CorpusContext.together` in the calling process: one worker, whatever was asked for."""
     del workers
     function(argument)
 
@@ -223,7 +222,7 @@ class CorpusContext:
     """Run a picklable function over items on the executor's workers; results come in the order of the items."""
     report: Callable[[str], None] = lambda _message: None
     """Tell the user how far the work is, one short line."""
-    together: Callable[[Callable[[T], None], T, int | None], None] = _alone
+    together: Callable[[Callable[[T], None], T, int | None], None] = alone
     """Run a picklable function as workers that talk to each other through `torch.distributed`, as many as asked for (None: one a GPU, or
     one), each with the same argument; returns when all have. In the calling process it runs once, alone."""
 
@@ -253,6 +252,7 @@ def is_live(row: Row) -> bool:
 
 __all__ = [
     "DROP",
+    "AbsolutePath",
     "CorpusContext",
     "CorpusStage",
     "ExpandingStage",

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from manifests.part import PartRef
 from manifests.store import Store
-from pipeline.contract import Resources, RowStage, SilverError
+from pipeline.contract import Resources, RowStage, SilverError, alone
 from pipeline.plan import Node, Todo
 from pipeline.worker import Chain, Failed, Made, Step, from_wire, to_wire
 
@@ -47,8 +47,8 @@ class Executor(ABC):
         """Take every part through the stages it has left; outcomes as they finish. `report` is called after each stage of each part."""
 
     @abstractmethod
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Run a function over items, results in order."""
+    def map(self, function: Callable[[T], R], items: Iterable[T], *, light: bool = False) -> Iterator[R]:
+        """Run a function over items, results in order. `light`: it needs no model and no audio, see `Stage.light`."""
 
     @abstractmethod
     def together(self, function: Callable[[T], None], argument: T, workers: int | None) -> None:
@@ -64,14 +64,13 @@ class InlineExecutor(Executor):
         for item in todo:
             yield chain.run(item.index, item.ref, item.start, report)
 
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    def map(self, function: Callable[[T], R], items: Iterable[T], *, light: bool = False) -> Iterator[R]:
         """See Executor."""
         return map(function, items)
 
     def together(self, function: Callable[[T], None], argument: T, workers: int | None) -> None:
-        """See Executor. One worker, whatever was asked for."""
-        del workers
-        function(argument)
+        """See Executor."""
+        alone(function, argument, workers)
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ class RayExecutor(Executor):
                 failed = from_wire(value["failed"]) if value["failed"] else None
                 yield made, failed if isinstance(failed, Failed) else None
 
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    def map(self, function: Callable[[T], R], items: Iterable[T], *, light: bool = False) -> Iterator[R]:
         """See Executor. A bounded number of tasks is in flight."""
         import ray
 
@@ -221,10 +220,11 @@ class LazyExecutor(Executor):
         self._small = len(todo) <= self.FEW and all(node.stage.light for node in left) and not self.ray.connected
         return (self._inline if self._small else self.ray).run_parts(store, block, todo, report)
 
-    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    def map(self, function: Callable[[T], R], items: Iterable[T], *, light: bool = False) -> Iterator[R]:
         """See Executor."""
         work = list(items)
-        return (self.ray if self.ray.connected or len(work) > 2 else self._inline).map(function, work)
+        small = len(work) <= (self.FEW if light else 2) and not self.ray.connected
+        return (self._inline if small else self.ray).map(function, work)
 
     def together(self, function: Callable[[T], None], argument: T, workers: int | None) -> None:
         """See Executor."""

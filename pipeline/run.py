@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -97,7 +98,7 @@ class _Job:
             )
         inputs = upstream.manifest.listed if upstream else []
         for block in blocks(nodes):
-            first = survey(block[0], inputs, self.executor.map)
+            first = survey(block[0], inputs, partial(self.executor.map, light=block[0].stage.light))
             inputs = self._corpus(first, inputs) if isinstance(first.stage, CorpusStage) else self._parts([first, *block[1:]], inputs)
         conservation.check(self.result.nodes[: self.result.nodes.index(nodes[-1]) + 1])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import jiwer
 import pyarrow as pa
 from pydantic import Field
 
@@ -12,6 +11,7 @@ from manifests.schema import Row
 from pipeline.contract import PartContext, PartStage, StageParams, drop
 from stages.normalise.text import normalise, punctuated
 from stages.relabel import origin
+from stages.select import original_cer
 
 
 class Adopt(PartStage):
@@ -50,9 +50,7 @@ class Adopt(PartStage):
 
     def process_row(self, row: Row, context: PartContext) -> Row:
         """Compare, then take or drop."""
-        written = normalise(row["student_text"] or "", row["language"])
-        cer = float(jiwer.cer(row["text"], written)) if row["text"] else None
-        heard = row["student_text"]
+        heard, cer = row["student_text"] or "", original_cer(row)
         row = row | {"original_cer": cer, "student_text": None, "train_text": None}
         if self.params.tau is not None and (cer is None or cer > self.params.tau):
             shown = "none" if cer is None else f"{cer:.3f}"
@@ -63,7 +61,7 @@ class Adopt(PartStage):
             )
         if not self.params.relabel:
             return row
-        if not written:
+        if not (written := normalise(heard, row["language"])):
             return drop(row, "no_text", "the student heard nothing to write")
         taken = {"text": written, "text_pnc": punctuated(heard), "text_raw": heard, "avg_logprob": row["student_avg_logprob"]}
         return row | taken | {"round": self.params.round, "label_origin": origin(row["student"])}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -13,9 +11,8 @@ import pyarrow as pa
 from manifests.schema import LABELS, Row
 from manifests.store import Store
 from pipeline.contract import ItemError, PartContext, PartStage, StageParams, operational
-from stages import whisper
 from stages.train import student
-from stages.transcribe.labeller import Hypothesis, compression_ratio
+from stages.transcribe.labeller import as_label, labelled
 
 
 class Relabel(PartStage):
@@ -40,27 +37,13 @@ class Relabel(PartStage):
             return
         name = rows[0]["student"]  # the same in all rows of a manifest
         labeller = _labeller(context.store.root, name, context.device, context.threads, self.params.batch_size)
-        results: list[Hypothesis | ItemError | None] = [whisper.too_long(row) for row in rows]
-        order = sorted((i for i, result in enumerate(results) if result is None), key=lambda i: rows[i]["start"] - rows[i]["end"])
-        for index, written in zip(order, labeller.label([rows[index] for index in order], context), strict=True):
-            results[index] = written
-        for row, result in zip(rows, results, strict=True):
-            if isinstance(result, Hypothesis):
-                yield self._written(row, name, result)
-            elif result is not None:
+        for row, result in zip(rows, labelled(labeller, rows, context), strict=True):
+            if isinstance(result, ItemError):
                 yield context.item_error(row, result)
-
-    def _written(self, row: Row, name: str, hypothesis: Hypothesis) -> Row:
-        text = " ".join(hypothesis.text.split())
-        label = {
-            "labeller": origin(name),
-            "text": text,
-            "scores": hypothesis.scores,
-            "avg_logprob": hypothesis.avg_logprob,
-            "no_speech_prob": hypothesis.no_speech_prob,
-            "compression_ratio": compression_ratio(text),
-        }
-        return row | {"labels": [*row["labels"], label], "student_text": text, "student_avg_logprob": hypothesis.avg_logprob}
+            else:
+                label = as_label(origin(name), result)
+                told = {"student_text": label["text"], "student_avg_logprob": label["avg_logprob"]}
+                yield row | {"labels": [*row["labels"], label]} | told
 
 
 def origin(name: str) -> str:
@@ -77,9 +60,6 @@ def origin(name: str) -> str:
 def _labeller(root: str, name: str, device: str, threads: int, batch_size: int) -> Any:
     """Loaded once a worker, though the rows only tell which it is."""
     store = Store(root)
-    folder = Path(store.path(name)) if store.local else Path(tempfile.mkdtemp(prefix="silver-student-"))
-    if not store.local:
-        store.fs.get(store.path(name), str(folder), recursive=True)
-    found = student.labeller(folder, batch_size)
+    found = student.labeller(student.on_this_machine(store, name), batch_size)
     found.setup(PartContext(store, device=device, threads=threads))
     return found

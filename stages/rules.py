@@ -10,11 +10,12 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import AfterValidator
 
 from manifests.part import to_table
 from manifests.schema import Row
@@ -49,6 +50,23 @@ def columns(name: str, rule: str) -> tuple[str, ...]:
     except ValueError as error:
         raise ValueError(f"rule {name}: {rule!r}: {error}") from None
     return tuple(found)
+
+
+def _is_rule(when: str | None) -> str | None:
+    if when is not None:
+        columns("when", when)
+    return when
+
+
+When = Annotated[str | None, AfterValidator(_is_rule)]
+"""Type of a parameter that is a rule, or none: which rows a stage takes."""
+
+
+def holds(name: str, when: str | None, rows: Sequence[Row], schema: pa.Schema | None, threads: int = 1) -> list[bool]:
+    """Of each row, whether the rule is true; without a rule it is. `name` is what errors call it."""
+    if not when:
+        return [True] * len(rows)
+    return [verdict is True for verdict in verdicts({name: when}, rows, schema, threads)[name]]
 
 
 def _parsed(rule: str) -> dict[str, Any]:

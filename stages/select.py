@@ -12,14 +12,14 @@ import jiwer
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from manifests.part import PartRef, read_part
 from manifests.schema import Row
 from manifests.store import Store
 from pipeline.contract import PartContext, PartStage, StageParams, is_live
 from stages.normalise.text import normalise, punctuated
-from stages.rules import columns, verdicts
+from stages.rules import When, columns, holds
 
 
 class Select(PartStage):
@@ -39,9 +39,7 @@ class Select(PartStage):
     class Params(StageParams):
         """What makes a label worth learning. All that is set must hold."""
 
-        when: str | None = Field(
-            None, description="DuckDB expression over the row's columns that must be true, such as `confidence >= 0.8`"
-        )
+        when: When = Field(None, description="DuckDB expression over the row's columns that must be true, such as `confidence >= 0.8`")
         tau: float | None = Field(None, ge=0, description="character error rate of the student's text against the original label, at most")
         keep: float | None = Field(
             None,
@@ -54,13 +52,6 @@ class Select(PartStage):
         )
         relabel: bool = Field(False, description="learn the student's text, where there is one, and not the original label")
         tier: Literal["text", "text_pnc"] = Field("text", description="what is learned: normalised (CTC) or as it is written (Whisper)")
-
-        @field_validator("when")
-        @classmethod
-        def _checked(cls, when: str | None) -> str | None:
-            if when is not None:
-                columns("when", when)
-            return when
 
     params: Params
 
@@ -99,16 +90,14 @@ class Select(PartStage):
             yield row | {"original_cer": cer, "train_text": (self._lesson(row) or None) if chosen else None}
 
     def _compared(self, row: Row) -> float | None:
-        if not self._heard or row["student_text"] is None or not row["text"]:
-            return None
-        return float(jiwer.cer(row["text"], normalise(row["student_text"], row["language"])))
+        return original_cer(row) if self._heard else None
 
     def _passing(self, rows: Sequence[Row], compared: Sequence[float | None], schema: Any, threads: int) -> list[bool]:
         """Of each row, whether all but `keep` let it pass."""
         params = self.params
-        when = verdicts({"when": params.when}, rows, schema, threads)["when"] if params.when else [True] * len(rows)
+        when = holds(f"{self.name}.when", params.when, rows, schema, threads)
         return [
-            well is True and _place(row["recording_id"]) < params.share and (params.tau is None or (cer is not None and cer <= params.tau))
+            well and _place(row["recording_id"]) < params.share and (params.tau is None or (cer is not None and cer <= params.tau))
             for row, cer, well in zip(rows, compared, when, strict=True)
         ]
 
@@ -122,6 +111,13 @@ class Select(PartStage):
         if not (self.params.relabel and row["student_text"]):
             return str(row[self.params.tier] or "")
         return normalise(row["student_text"], row["language"]) if self.params.tier == "text" else punctuated(row["student_text"])
+
+
+def original_cer(row: Row) -> float | None:
+    """Character error rate of the student's text against the ORIGINAL label, both normalised; None where one of them is not there."""
+    if row["student_text"] is None or not row["text"]:
+        return None
+    return float(jiwer.cer(row["text"], normalise(row["student_text"], row["language"])))
 
 
 def _place(recording_id: str) -> float:

@@ -33,6 +33,10 @@ CorpusArgument = Annotated[str, typer.Argument(metavar="CORPUS", help="a corpus 
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[key=value]...", help="values of the recipe by dotted path: root=OUT transcribe.model=base")
 ]
+OnlyOption = Annotated[str | None, typer.Option("--only", help="run this stage alone, on what the stage before it made")]
+FromOption = Annotated[str | None, typer.Option("--from", help="run from this stage on")]
+ToOption = Annotated[str | None, typer.Option("--to", help="run up to this stage")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="no progress")]
 FormatOption = Annotated[Format, typer.Option("--format", help="how to print")]
 
 
@@ -63,21 +67,24 @@ def options(
 def run(
     recipe: RecipeArgument,
     overrides: Overrides = None,
-    only: Annotated[str | None, typer.Option(help="run this stage alone, on what the stage before it made")] = None,
-    first: Annotated[str | None, typer.Option("--from", help="run from this stage on")] = None,
-    last: Annotated[str | None, typer.Option("--to", help="run up to this stage")] = None,
+    only: OnlyOption = None,
+    first: FromOption = None,
+    last: ToOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="make parts again that were made with other versions of packages")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Build the corpus of a recipe, from where the last run stopped.
 
     silver run configs/folder.yaml root=OUT language=it acquire.path=AUDIO_DIR transcribe.model=base
     """
+    _run(_load(recipe, overrides), only, first, last, strict=strict, quiet=quiet)
+
+
+def _run(loaded: Any, only: str | None, first: str | None, last: str | None, *, strict: bool = False, quiet: bool = False) -> None:
     from pipeline.progress import Progress, duration
     from pipeline.run import run as run_recipe
 
     began = time.monotonic()
-    loaded = _load(recipe, overrides)
     executor = _executor()
     try:
         with Progress(quiet=quiet) as progress:
@@ -100,10 +107,10 @@ def run(
 def refine(
     recipe: RecipeArgument,
     overrides: Overrides = None,
-    only: Annotated[str | None, typer.Option(help="run this stage alone, on what the stage before it made")] = None,
-    first: Annotated[str | None, typer.Option("--from", help="run from this stage on: relabel_2")] = None,
-    last: Annotated[str | None, typer.Option("--to", help="run up to this stage: train_1")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress")] = False,
+    only: OnlyOption = None,
+    first: FromOption = None,
+    last: ToOption = None,
+    quiet: QuietOption = False,
     how: FormatOption = Format.TABLE,
 ) -> None:
     """Run a recipe with a section `refine`, as `run` does, and compare the teacher with the student of each round on the held-out sets.
@@ -117,7 +124,7 @@ def refine(
     loaded = _load(recipe, overrides)
     if "train_1" not in [spec.name for spec in loaded.stages]:
         raise SilverError(f"{recipe} has no section refine; `silver run` runs a recipe without")
-    run(recipe, overrides, only, first, last, strict=False, quiet=quiet)
+    _run(loaded, only, first, last, quiet=quiet)
     corpus = Corpus(loaded.header.root)
     typer.echo("\nThe rounds: what each learned, and how far its texts are from the original labels")
     render(rounds(corpus), how, list(ROUND_COLUMNS))

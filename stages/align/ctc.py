@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.contract import ItemError, PartContext
+from pipeline.contract import ItemError, PartContext, SilverError
 from stages.align import network
 from stages.align.backend import Character, Item, Word
 from stages.align.network import LogProbs
@@ -68,6 +68,10 @@ class CtcBackend(ABC):
 
         torch.set_num_threads(context.threads)
         self._network = network.load(self._model, context.device)
+        if self._network.spell is not None:
+            raise SilverError(
+                f"{self._model} writes pieces of words, and cannot tell where a character is: align with one that was trained with pieces: 0"
+            )
         self.vocabulary, self.blank, self.stride = self._network.vocabulary, self._network.blank, self._network.stride
 
     def emissions(self, rows: Sequence[Mapping[str, Any]], context: PartContext) -> list[LogProbs | ItemError]:

@@ -39,7 +39,9 @@ class Config:
     delay: float  # seconds by which its characters start late (their ends do not): measured in training, on synthetic speech
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
+    """(batch, frames, hidden) to the same: a look at the frames near each, and a small network on what was seen."""
+
     def __init__(self, hidden: int, kernel: int, dropout: float) -> None:
         super().__init__()
         self.depthwise = nn.Conv1d(hidden, hidden, kernel, padding=kernel // 2, groups=hidden)
@@ -47,6 +49,7 @@ class _Block(nn.Module):
         self.pointwise = nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * hidden, hidden))
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """See the class."""
         near = self.depthwise(frames.transpose(1, 2)).transpose(1, 2)
         out: torch.Tensor = frames + self.pointwise(self.norm(near))
         return out
@@ -65,7 +68,7 @@ class Head(nn.Module):
         self.register_buffer("mean", torch.zeros(config.width))
         self.register_buffer("deviation", torch.ones(config.width))
         self.enter = nn.Sequential(nn.Linear(config.width, config.hidden), nn.Dropout(dropout))
-        self.blocks = nn.Sequential(*(_Block(config.hidden, config.kernel, dropout) for _ in range(config.blocks)))
+        self.blocks = nn.Sequential(*(Block(config.hidden, config.kernel, dropout) for _ in range(config.blocks)))
         self.leave = nn.Sequential(nn.LayerNorm(config.hidden), nn.Linear(config.hidden, 1 + len(config.characters)))
 
     def forward(self, encoded: torch.Tensor) -> torch.Tensor:

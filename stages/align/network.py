@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LogProbs = npt.NDArray[np.float32]
 """Natural logarithms, shape (frames, classes)."""
 
+STUDENT = "student.json"
+"""File that a student's folder has (see `stages.train.student`)."""
 _MASKS_PADDING = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
 """Hugging Face architectures that keep padding out of all layers after the first (data2vec, for one, does not)."""
 
@@ -33,14 +35,21 @@ class Network:
     """A loaded model. `forward` maps (batch, samples) and lengths (batch,) to logits (batch, frames, classes)."""
 
     forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-    vocabulary: Mapping[str, int]
-    """Classes of the characters that the model spells with; of the space, where it has a class for what is between words."""
+    labels: Sequence[str]
+    """What each class writes: a character, a piece of several, the space; nothing (the blank, marks)."""
     blank: int
     convolutions: Sequence[tuple[int, int]]  # kernel and stride, in order
     variance_floor: float | None  # of the normalisation of a waveform to zero mean, unit variance; None: the model takes it as it is
     batchable: bool
     """False where padding would change the result: such a model gets one segment at a time."""
     device: str
+    spell: Callable[[str], Sequence[int]] | None = None
+    """Classes of a text, of a model that writes pieces of words; others spell by character (see `vocabulary`)."""
+
+    @property
+    def vocabulary(self) -> Mapping[str, int]:
+        """Classes of the characters that the model spells with; of the space, where it has a class for what is between words."""
+        return {label: index for index, label in enumerate(self.labels) if len(label) == 1}
 
     @property
     def stride(self) -> float:
@@ -49,7 +58,7 @@ class Network:
 
     def frames(self, samples: int) -> int:
         """Frames that so many samples give."""
-        return max(0, reduce(lambda n, layer: (n - layer[0]) // layer[1] + 1, self.convolutions, samples))
+        return frames(self.convolutions, samples)
 
     def log_probs(self, waves: Sequence[Samples], batch_size: int) -> list[LogProbs]:
         """For each wave (16 kHz, shape (n,)), in order, its emissions; no frames where it is shorter than the model's first window.
@@ -65,7 +74,7 @@ class Network:
             lengths = [len(waves[i]) for i in chosen]
             batch = np.zeros((len(chosen), max(lengths)), np.float32)
             for line, i in zip(batch, chosen, strict=True):
-                line[: len(waves[i])] = self._normalised(waves[i])
+                line[: len(waves[i])] = normalised(waves[i], self.variance_floor)
             with torch.inference_mode():
                 logits = self.forward(torch.from_numpy(batch).to(self.device), torch.tensor(lengths, device=self.device))
                 emissions = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
@@ -73,11 +82,14 @@ class Network:
                 results[i] = line[: self.frames(length)]
         return results
 
-    def _normalised(self, wave: Samples) -> Samples:
-        if self.variance_floor is None:
-            return wave
-        normalised: Samples = (wave - wave.mean()) / np.sqrt(wave.var() + self.variance_floor)
-        return normalised
+
+def frames(convolutions: Sequence[tuple[int, int]], samples: int) -> int:
+    """Frames that come out of layers of (kernel, stride) for so many samples.
+
+    >>> frames([(400, 160), (3, 2), (3, 2)], 16_000)
+    24
+    """
+    return max(0, reduce(lambda n, layer: (n - layer[0]) // layer[1] + 1, convolutions, samples))
 
 
 def identity(model: str) -> Mapping[str, str]:
@@ -100,7 +112,13 @@ def load(model: str, device: str) -> Network:
     Raises:
         SilverError: no such model, it cannot be downloaded, or it is not a CTC model of raw audio.
     """
-    return _from_folder(Path(model), device) if Path(model).is_dir() else _from_bundle(model, device)
+    if not Path(model).is_dir():
+        return _from_bundle(model, device)
+    if (Path(model) / STUDENT).is_file():
+        from stages.train import student
+
+        return student.network(Path(model), device)
+    return from_hugging_face(Path(model), device)
 
 
 def _bundle(name: str) -> Any:
@@ -147,7 +165,7 @@ def _from_bundle(name: str, device: str) -> Network:
     return _network(
         lambda batch, lengths: core(batch, lengths)[0],
         core.feature_extractor,
-        {label: i for i, label in enumerate(labels)},
+        _written({label: i for i, label in enumerate(labels)}, 0, len(labels)),
         0,
         1e-5 if getattr(model, "normalize_waveform", False) else None,
         True,
@@ -155,39 +173,89 @@ def _from_bundle(name: str, device: str) -> Network:
     )
 
 
-def _from_folder(folder: Path, device: str) -> Network:
+def from_hugging_face(folder: Path, device: str) -> Network:
+    """A CTC model in transformers' format.
+
+    Raises:
+        SilverError: it is not one of raw audio.
+    """
     import torch
     from transformers import AutoModelForCTC
 
-    labels: dict[str, int] = json.loads((folder / "vocab.json").read_text())
+    labels, blank = vocabulary(folder)
     model = AutoModelForCTC.from_pretrained(folder, local_files_only=True).to(device).eval()
-    extractor = getattr(model.base_model, "feature_extractor", None)
-    if extractor is None or not all(isinstance(i, int) for i in labels.values()):
-        msg = f"{folder} ({model.config.model_type}) is not a CTC model of raw audio with one vocabulary, like wav2vec 2.0 or HuBERT"
-        raise SilverError(msg)
-    settings_path = folder / "preprocessor_config.json"
-    settings = json.loads(settings_path.read_text()) if settings_path.is_file() else {}
 
     def forward(batch: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         mask = torch.arange(batch.shape[1], device=batch.device)[None] < lengths[:, None]
         logits: torch.Tensor = model(batch, attention_mask=mask.long() if len(batch) > 1 else None).logits
         return logits
 
-    return _network(
-        forward,
-        extractor,
-        labels,
-        labels.get("<blank>", model.config.pad_token_id),
-        1e-7 if settings.get("do_normalize", True) else None,
-        model.config.model_type in _MASKS_PADDING,
-        device,
-    )
+    extractor = waves_in(model, folder)
+    return _network(forward, extractor, labels, blank, variance_floor(folder), model.config.model_type in _MASKS_PADDING, device)
+
+
+def vocabulary(folder: Path) -> tuple[list[str], int]:
+    """What each class of a CTC model in transformers' format writes, and the class of the blank.
+
+    Raises:
+        SilverError: it has no vocabulary, or several.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    labels: dict[str, int] = json.loads((folder / "vocab.json").read_text("utf-8"))
+    if not all(isinstance(index, int) for index in labels.values()):
+        raise SilverError(f"{folder / 'vocab.json'} holds more than one vocabulary: keep that of one language")
+    blank = labels.get("<blank>", config.pad_token_id)
+    return _written(labels, blank, config.vocab_size), blank
+
+
+def waves_in(model: Any, folder: Path) -> torch.nn.Module:
+    """The convolutions of a model of transformers that take waves.
+
+    Raises:
+        SilverError: it has none.
+    """
+    extractor: torch.nn.Module | None = getattr(model.base_model, "feature_extractor", None)
+    if extractor is None:
+        raise SilverError(f"{folder} ({model.config.model_type}) is not a CTC model of raw audio, like wav2vec 2.0 or HuBERT")
+    return extractor
+
+
+def convolutions(extractor: torch.nn.Module) -> list[tuple[int, int]]:
+    """Kernel and stride of each, in order."""
+    from torch import nn
+
+    return [(layer.kernel_size[0], layer.stride[0]) for layer in extractor.modules() if isinstance(layer, nn.Conv1d)]
+
+
+def variance_floor(folder: Path) -> float | None:
+    """See `Network`, of a model in transformers' format."""
+    path = folder / "preprocessor_config.json"
+    settings = json.loads(path.read_text()) if path.is_file() else {}
+    return 1e-7 if settings.get("do_normalize", True) else None
+
+
+def normalised(wave: Samples, floor: float | None) -> Samples:
+    """At zero mean and unit variance; as it is without a floor."""
+    if floor is None:
+        return wave
+    found: Samples = (wave - wave.mean()) / np.sqrt(wave.var() + floor)
+    return found
+
+
+def _written(labels: Mapping[str, int], blank: int, classes: int) -> list[str]:
+    written = [""] * max(classes, *(index + 1 for index in labels.values()))
+    for label, index in labels.items():
+        if len(label) == 1 and index != blank:
+            written[index] = " " if label == "|" else label
+    return written
 
 
 def _network(
     forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     extractor: torch.nn.Module,
-    labels: Mapping[str, int],
+    labels: Sequence[str],
     blank: int,
     variance_floor: float | None,
     masks_padding: bool,
@@ -195,14 +263,13 @@ def _network(
 ) -> Network:
     from torch import nn
 
-    layers = list(extractor.modules())
     return Network(
         forward=forward,
-        vocabulary={" " if label == "|" else label: i for label, i in labels.items() if len(label) == 1 and i != blank},
+        labels=labels,
         blank=blank,
-        convolutions=[(layer.kernel_size[0], layer.stride[0]) for layer in layers if isinstance(layer, nn.Conv1d)],
+        convolutions=convolutions(extractor),
         variance_floor=variance_floor,
         # Group normalisation of the first layer runs over time, padding included.
-        batchable=masks_padding and not any(isinstance(layer, nn.GroupNorm) for layer in layers),
+        batchable=masks_padding and not any(isinstance(layer, nn.GroupNorm) for layer in extractor.modules()),
         device=device,
     )

@@ -18,11 +18,11 @@ from pydantic import Field, model_validator
 from manifests.part import PartRef, read_part
 from manifests.schema import extend
 from manifests.store import Store
-from pipeline.contract import CorpusContext, CorpusStage, FilePath, SilverError, StageParams, operational
+from pipeline.contract import AbsolutePath, CorpusContext, CorpusStage, FilePath, SilverError, StageParams, operational
 from stages.heldout.leaks import check
 from stages.heldout.sets import HeldOut
 from stages.pack.plan import TRAIN
-from stages.train.loop import BEST, CURVE, PROGRESS, STATE, TEXTS, Job, train
+from stages.train.loop import BEST, CURVE, PROGRESS, STATE, TEXTS, Curve, Job, train
 from stages.train.noise import Noise
 from stages.train.student import RECORD, kind
 
@@ -64,17 +64,20 @@ class Train(CorpusStage):
     class Params(StageParams):
         """What learns, and how."""
 
-        student: Literal["hf-whisper"] = Field("hf-whisper", description="kind of student: hf-whisper trains a Whisper on")
-        options: dict[str, Any] = Field(
-            {},
-            description="of hf-whisper: model (base), encoder (train it too: true), label_smoothing (0.1), time_masks, frequency_masks (2)",
+        student: Literal["hf-whisper", "hf-ctc", "encoder-ctc", "conformer-ctc"] = Field(
+            "hf-whisper",
+            description="what learns: hf-whisper (a Whisper, trained on), hf-ctc (wav2vec 2.0 and its kin, trained on), encoder-ctc (a CTC network on a Whisper's "
+            "encoder), conformer-ctc (a small one, from scratch)",
         )
+        options: dict[str, Any] = Field({}, description="of the student; see `silver stages train`")
         go_on: bool = Field(False, description="go on from the student of the round before, not from the beginning")
         dev: FilePath = operational(
             None,
             "gold that chooses the best epoch and says whether the round is taken (JSON lines or a table with audio, text, start, end, language; see stages/heldout)",
         )
-        held_out: tuple[str, ...] = operational((), "more gold that nothing may be trained on, the test sets: the run fails if it would be")
+        held_out: tuple[AbsolutePath, ...] = operational(
+            (), "more gold that nothing may be trained on, the test sets: the run fails if it would be"
+        )
         language: str | None = Field(None, description="of the gold's lines that do not say theirs, BCP 47")
         epochs: int = Field(5, ge=1, description="turns over the data at most")
         patience: int = Field(2, ge=1, description="epochs without a gain on the dev set after which it ends")
@@ -155,21 +158,20 @@ class Train(CorpusStage):
     def _finish(self, folder: str, chosen: pa.Table, before: str | None, context: CorpusContext) -> None:
         """Put the best epoch in its place, and write what is said of the training; from then on it is done."""
         store = context.store
-        curve = json.loads(store.read(f"{folder}/{STATE}/{CURVE}"))["epochs"]
-        best = min(curve, key=lambda epoch: epoch["wer"])
+        curve = Curve(**json.loads(store.read(f"{folder}/{STATE}/{CURVE}")))
         for path in _files(store, f"{folder}/{STATE}/{BEST}"):
             store.copy(f"{folder}/{STATE}/{BEST}/{path}", f"{folder}/{path}")
         older = json.loads(store.read(f"{before}/{TRAINING}"))["wer"] if before else None
-        taken = before if older is not None and best["wer"] >= older else folder
+        taken = before if older is not None and curve.best["wer"] >= older else folder
         if taken != folder:
-            context.report(f"not taken: WER {best['wer']:.3f} on the dev set, and {older:.3f} of the round before")
+            context.report(f"not taken: WER {curve.best['wer']:.3f} on the dev set, and {older:.3f} of the round before")
         training = {
             "taken": taken,
-            "wer": best["wer"],
+            "wer": curve.best["wer"],
             "before": older,
             "segments": len(chosen),
             "hours": round(pc.sum(chosen.column("duration")).as_py() / 3600, 4),
-            "epochs": curve,
+            "epochs": curve.epochs,
         }
         store.write(f"{folder}/{TRAINING}", json.dumps(training, indent=1).encode())
         store.remove(f"{folder}/{STATE}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.contract import SilverError
 from stages import models, whisper
+from stages.align.network import Network
 from stages.audio import SAMPLE_RATE, Samples
 from stages.train.specaugment import mask
-from stages.train.student import RECORD
+from stages.train.student import write_record
 from stages.transcribe.faster_whisper import FasterWhisper
 from stages.transcribe.labeller import Labeller
 
@@ -41,7 +41,6 @@ class HfWhisper:
         time_masks: int = Field(2, ge=0, description="SpecAugment: masks over time of up to a second")
         frequency_masks: int = Field(2, ge=0, description="SpecAugment: masks of up to 15 mel channels")
 
-    tier = "text_pnc"
     window = 29.9
     padded = True
 
@@ -59,14 +58,11 @@ class HfWhisper:
         del texts  # its vocabulary writes everything
         import transformers
 
-        from stages.transcribe.convert import to_transformers
+        from stages.transcribe.convert import read_whisper
 
         transformers.logging.set_verbosity_error()
         folder = start / PUBLISHED if start else models.find(self.options.model)
-        if (folder / "model.bin").is_file():
-            network = to_transformers(folder)
-        else:
-            network = transformers.WhisperForConditionalGeneration.from_pretrained(folder, local_files_only=True).float()
+        network = read_whisper(folder).float()
         network.config.use_cache = False
         network.model.encoder.requires_grad_(self.options.encoder)
         network.model.encoder.embed_positions.requires_grad_(False)  # sinusoids
@@ -145,7 +141,7 @@ class HfWhisper:
         for path in (folder / "ct2").iterdir():
             path.replace(folder / path.name)
         (folder / "ct2").rmdir()
-        (folder / RECORD).write_text(json.dumps({"kind": "hf-whisper"} | self.options.model_dump()), encoding="utf-8")
+        write_record(folder, "hf-whisper", self.options)
 
     @staticmethod
     def labeller(folder: Path, batch_size: int) -> Labeller:
@@ -153,3 +149,9 @@ class HfWhisper:
         from stages.transcribe import Transcribe
 
         return FasterWhisper(Transcribe.Params(model=str(folder), batch_size=batch_size))
+
+    @staticmethod
+    def network(folder: Path, device: str) -> Network:
+        """None: a Whisper aligns by its attention."""
+        del device
+        raise SilverError(f"{folder} is a Whisper and no CTC network: align with backend=attention and model={folder}")

@@ -6,7 +6,6 @@ State lies in `<folder>/state/`: `checkpoint.pt` every few minutes and after eac
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import shutil
@@ -22,11 +21,12 @@ import pyarrow.parquet as pq
 
 from manifests.store import Store
 from pipeline.contract import PartContext, SilverError
+from stages.audio import SAMPLE_RATE
 from stages.heldout.sets import HeldOut
 from stages.heldout.transcribe import transcribe
 from stages.train.data import Share, Utterance, ahead, batches, joined, utterances
 from stages.train.noise import Noise
-from stages.train.student import Student, kind
+from stages.train.student import RECORD, Student, kind, on_this_machine
 
 TEXTS = "texts.parquet"
 STATE = "state"
@@ -98,8 +98,8 @@ class Training:
         torch.manual_seed(job.seed)
         self.student = kind(job.kind)(kind(job.kind).Options.model_validate(job.options))
         self.texts, seconds = _texts(job)
-        with _local(job.store, job.start) as start:
-            self.network = self.student.build((text for text, _ in self.texts.values()), start).to(self.device)
+        start = on_this_machine(job.store, job.start) if job.start else None
+        self.network = self.student.build((text for text, _ in self.texts.values()), start).to(self.device)
         self.steps = _steps(job, self.student, seconds / share.workers)
         self.optimizer = torch.optim.AdamW([value for value in self.network.parameters() if value.requires_grad], lr=job.learning_rate)
         total = self.steps * job.epochs
@@ -211,7 +211,7 @@ def _batches(
             turn += 1
 
     def prepare(batch: list[Utterance]) -> tuple[float, dict[str, Any]]:
-        samples = [job.noise.apply(item.samples, chance)[: round(student.window * 16000)] for item in batch]
+        samples = [job.noise.apply(item.samples, chance)[: round(student.window * SAMPLE_RATE)] for item in batch]
         return sum(item.seconds for item in batch), student.batch(samples, [item.text for item in batch], [item.language for item in batch])
 
     return ahead(heard(), prepare)
@@ -238,14 +238,14 @@ def _dev_wer(job: Job, student: Student, network: Any, best: float, device: str,
         labeller.setup(context)
         wer = transcribe(labeller, job.dev, context).wer().wer
         if wer < best:
-            replace(job.store, folder, f"{job.folder}/{STATE}/{BEST}")
+            _replace(job.store, folder, f"{job.folder}/{STATE}/{BEST}")
     return wer
 
 
-def replace(store: Store, folder: Path, target: str) -> None:
+def _replace(store: Store, folder: Path, target: str) -> None:
     """Put the files of a local folder in the place of `target`, the student's record last."""
     store.remove(target)
-    for path in sorted(folder.rglob("*"), key=lambda path: path.name == "student.json"):
+    for path in sorted(folder.rglob("*"), key=lambda path: path.name == RECORD):
         if path.is_file():
             with store.staged(f"{target}/{path.relative_to(folder)}") as staged:
                 shutil.copyfile(path, staged)
@@ -278,16 +278,3 @@ def _checkpoint(job: Job) -> dict[str, Any] | None:
     except Exception as error:
         raise SilverError(f"the checkpoint {job.store.uri(path)} is damaged ({error}); remove it, and the training begins anew") from error
     return state
-
-
-@contextlib.contextmanager
-def _local(store: Store, folder: str | None) -> Iterator[Path | None]:
-    """A student's folder on this machine."""
-    if folder is None:
-        yield None
-    elif store.local:
-        yield Path(store.path(folder))
-    else:
-        with tempfile.TemporaryDirectory(prefix="silver-student-") as name:
-            store.fs.get(store.path(folder), name, recursive=True)
-            yield Path(name)

@@ -5,12 +5,16 @@ Each step happens with its own chance, so that most audio has some and little ha
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.signal import fftconvolve
 
 from stages.audio import SAMPLE_RATE, Samples
 
+Array = npt.NDArray[Any]
 Range = tuple[float, float]
 
 
@@ -29,9 +33,11 @@ class Noise(BaseModel):
         if chance.random() < self.speed:
             samples = faster(samples, chance.uniform(0.9, 1.1))
         if chance.random() < self.reverberation:
-            samples = in_a_room(samples, chance.uniform(0.1, 0.5), chance.uniform(0.1, 0.7), chance)
+            decay, strength = chance.uniform(0.1, 0.5), chance.uniform(0.1, 0.7)
+            samples = in_a_room(samples, chance.normal(size=round(decay * SAMPLE_RATE)), decay, strength).astype(np.float32)
         if chance.random() < self.additive:
-            samples = with_noise(samples, chance.uniform(*self.snr), chance.uniform(0, 1), chance)
+            snr, colour = chance.uniform(*self.snr), chance.uniform(0, 1)
+            samples = with_noise(samples, coloured(chance.normal(size=len(samples)), colour), snr).astype(np.float32)
         if chance.random() < self.telephone:
             samples = by_telephone(samples)
         peak = float(np.abs(samples).max(initial=0))
@@ -42,27 +48,28 @@ class Noise(BaseModel):
 def faster(samples: Samples, by: float) -> Samples:
     """Played `by` times as fast, higher by as much."""
     places = np.linspace(0, len(samples) - 1, max(1, round(len(samples) / by)))
-    changed: Samples = (np.interp(places, np.arange(len(samples)), samples)).astype(np.float32)
-    return changed
+    return np.interp(places, np.arange(len(samples)), samples).astype(np.float32)
 
 
-def in_a_room(samples: Samples, decay: float, strength: float, chance: np.random.Generator) -> Samples:
-    """With reverberation that falls by 60 dB in `decay` seconds; nothing moves in time, for the direct sound comes first."""
-    time = np.arange(round(decay * SAMPLE_RATE)) / SAMPLE_RATE
-    tail = chance.normal(size=len(time)) * 10 ** (-3 * time / decay)
+def in_a_room(samples: Array, white: Array, decay: float, strength: float) -> Array:
+    """With reverberation of white noise, shape (decay * SAMPLE_RATE,), that falls by 60 dB in `decay` seconds; nothing moves in time, for the
+    direct sound comes first.
+    """
+    tail = white * 10 ** (-3 * (np.arange(len(white)) / SAMPLE_RATE) / decay)
     tail *= strength / np.sqrt(np.sum(tail**2))
     tail[0] = 1
-    changed: Samples = (fftconvolve(samples, tail)[: len(samples)]).astype(np.float32)
-    return changed
+    return cast("Array", fftconvolve(samples, tail)[: len(samples)])
 
 
-def with_noise(samples: Samples, snr: float, colour: float, chance: np.random.Generator) -> Samples:
-    """With noise `snr` dB below it, whose amplitude falls with the frequency to the power of `colour` (0 white, 1 brown)."""
-    spectrum = np.fft.rfft(chance.normal(size=len(samples))) * np.maximum(np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE), 50) ** -colour
-    noise = np.fft.irfft(spectrum, len(samples))
-    loudness = np.sqrt(np.mean(samples**2) / max(1e-20, float(np.mean(noise**2))) / 10 ** (snr / 10))
-    changed: Samples = (samples + noise * loudness).astype(np.float32)
-    return changed
+def coloured(white: Array, colour: float) -> Array:
+    """White noise whose amplitude now falls with the frequency to the power of `colour` (0 white, 1 brown)."""
+    falling = np.maximum(np.fft.rfftfreq(len(white), 1 / SAMPLE_RATE), 50) ** -colour
+    return np.fft.irfft(np.fft.rfft(white) * falling, len(white))
+
+
+def with_noise(samples: Array, noise: Array, snr: float) -> Array:
+    """With noise of the same length `snr` dB below it."""
+    return cast("Array", samples + noise * np.sqrt(np.mean(samples**2) / np.maximum(1e-20, np.mean(noise**2)) / 10 ** (snr / 10)))
 
 
 def by_telephone(samples: Samples) -> Samples:

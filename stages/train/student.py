@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import json
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic import BaseModel
 
+from manifests.store import Store
 from pipeline.contract import SilverError
+from stages.align.network import STUDENT, Network
 from stages.audio import Samples
 
 if TYPE_CHECKING:
@@ -18,17 +21,18 @@ if TYPE_CHECKING:
 
 STUDENTS = {
     "hf-whisper": "stages.train.hf_whisper:HfWhisper",
+    "hf-ctc": "stages.train.hf_ctc:HfCtc",
+    "encoder-ctc": "stages.train.encoder_ctc:EncoderCtc",
+    "conformer-ctc": "stages.train.conformer_ctc:ConformerCtc",
 }
-RECORD = "student.json"
-"""File of a student's folder that says its kind (`{"kind": ...}`); written last."""
+RECORD = STUDENT
+"""File of a student's folder that says its kind (`{"kind": ...}`) and options; written last."""
 
 
 class Student(Protocol):
     """One kind of student. Built from its options, on every worker."""
 
     Options: type[BaseModel]
-    tier: str
-    """Column that it learns to write: `text` (normalised) or `text_pnc` (punctuated)."""
     window: float
     """Seconds of audio that it hears at once at most."""
     padded: bool
@@ -59,11 +63,33 @@ class Student(Protocol):
     def labeller(folder: Path, batch_size: int) -> Labeller:
         """What transcribes with a saved student."""
 
+    @staticmethod
+    def network(folder: Path, device: str) -> Network:
+        """A saved student as a CTC network, ready to run: it then aligns too.
+
+        Raises:
+            SilverError: it is none.
+        """
+
 
 def kind(name: str) -> type[Student]:
     """The class of a kind of student. Raises KeyError for a name that is not in the list."""
     module, _, attribute = STUDENTS[name].partition(":")
     return cast("type[Student]", getattr(importlib.import_module(module), attribute))
+
+
+_fetched: dict[tuple[str, str], tempfile.TemporaryDirectory[str]] = {}
+
+
+def on_this_machine(store: Store, name: str) -> Path:
+    """The folder of a student of the corpus (relative to its root) as a local one: where it lies, or a copy that this process keeps."""
+    if store.local:
+        return Path(store.path(name))
+    if (key := (store.root, name)) not in _fetched:
+        folder = tempfile.TemporaryDirectory(prefix="silver-student-")
+        store.fs.get(store.path(name), folder.name, recursive=True)
+        _fetched[key] = folder
+    return Path(_fetched[key].name)
 
 
 def labeller(folder: Path, batch_size: int) -> Labeller:
@@ -72,8 +98,32 @@ def labeller(folder: Path, batch_size: int) -> Labeller:
     Raises:
         SilverError: there is none.
     """
+    return kind(record(folder)["kind"]).labeller(folder, batch_size)
+
+
+def network(folder: Path, device: str) -> Network:
+    """The student in a folder as a CTC network.
+
+    Raises:
+        SilverError: there is none, or it is of another kind.
+    """
+    return kind(record(folder)["kind"]).network(folder, device)
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """What is said of the student in a folder: its kind and options.
+
+    Raises:
+        SilverError: there is none.
+    """
     try:
-        name = json.loads((folder / RECORD).read_text("utf-8"))["kind"]
+        found: dict[str, Any] = json.loads((folder / RECORD).read_text("utf-8"))
+        kind(found["kind"])
     except (OSError, ValueError, KeyError) as error:
         raise SilverError(f"{folder} holds no student ({error}); train it again: run the recipe from its train stage") from error
-    return kind(name).labeller(folder, batch_size)
+    return found
+
+
+def write_record(folder: Path, name: str, options: BaseModel) -> None:
+    """Say what the student in a folder is: the last thing that is written there."""
+    (folder / RECORD).write_text(json.dumps({"kind": name} | options.model_dump(mode="json")), encoding="utf-8")

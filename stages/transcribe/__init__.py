@@ -6,17 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from manifests.schema import LABELS, Row
-from pipeline.contract import ItemError, PartContext, PartStage, StageParams, drop, operational
+from pipeline.contract import PartContext, PartStage, StageParams, drop, operational
 from stages import models, whisper
-from stages.rules import columns, verdicts
-from stages.transcribe.labeller import Hypothesis, Labeller, compression_ratio
+from stages.rules import When, columns, holds
+from stages.transcribe.ctc import Ctc, Decoding
+from stages.transcribe.labeller import Hypothesis, Labeller, as_label, labelled
 
 
 class Transcribe(PartStage):
-    """Whisper's text of each window, in batches across recordings, sorted by length.
+    """The text of each window, Whisper's or a CTC network's, in batches across recordings, sorted by length.
 
     The language is the row's expected one; where there is none, the one that `identify` heard, or else the one of the window.
 
@@ -46,26 +47,21 @@ class Transcribe(PartStage):
     class Params(StageParams):
         """See the fields."""
 
-        labeller: Literal["faster-whisper", "whisperx", "transformers"] = Field(
+        labeller: Literal["faster-whisper", "whisperx", "transformers", "ctc"] = Field(
             "faster-whisper", description="who transcribes; only faster-whisper shares the encoder's work with identify and align"
         )
         model: models.ModelName = operational(
-            "large-v3", "Whisper: a name, or its folder (CTranslate2; transformers also takes its own format)"
+            "large-v3",
+            "Whisper: a name, or its folder (CTranslate2; transformers also takes its own format); ctc: the folder of a student, or a Hugging Face CTC model of raw audio",
         )
-        beam_size: int = Field(5, ge=1, description="hypotheses that the beam search keeps")
+        decoding: Decoding = Field(Decoding(), description="of ctc: beam_size, lm (an ARPA file of words), lm_weight, word_score")
+        beam_size: int = Field(5, ge=1, description="hypotheses that a Whisper's beam search keeps")
         initial_prompt: str | None = Field(None, description="text that the model takes for what was said before: names, spelling, style")
         compute_type: whisper.ComputeType = Field("auto", description=whisper.COMPUTE_TYPE)
-        when: str | None = Field(
+        when: When = Field(
             None, description="DuckDB expression over the row's columns, as a rule of filter: only rows for which it is true are heard"
         )
         batch_size: int = operational(8, "windows that are decoded together", ge=1)
-
-        @field_validator("when")
-        @classmethod
-        def _checked(cls, when: str | None) -> str | None:
-            if when is not None:
-                columns("when", when)
-            return when
 
     params: Params
 
@@ -85,17 +81,10 @@ class Transcribe(PartStage):
 
     def process(self, rows: list[Row], context: PartContext) -> Iterable[Row]:
         """Transcribe the windows of the part, the longest first: windows of a batch then end at about the same time."""
-        heard = self._heard(rows, context)
-        results: list[Hypothesis | ItemError | None] = [
-            whisper.too_long(row) if chosen else None for row, chosen in zip(rows, heard, strict=True)
-        ]
-        order = sorted(
-            (index for index, result in enumerate(results) if heard[index] and result is None),
-            key=lambda index: rows[index]["start"] - rows[index]["end"],
-        )
-        for index, written in zip(order, self.labeller.label([rows[index] for index in order], context), strict=True):
-            results[index] = written
-        for row, result in zip(rows, results, strict=True):
+        heard = holds(f"{self.name}.when", self.params.when, rows, context.schema, context.threads)
+        written = iter(labelled(self.labeller, [row for row, chosen in zip(rows, heard, strict=True) if chosen], context))
+        for row, chosen in zip(rows, heard, strict=True):
+            result = next(written) if chosen else None
             if isinstance(result, Hypothesis):
                 yield self._written(row, result)
             elif result is None or (result.reason == "language_unknown" and row.get("labels")):
@@ -103,28 +92,16 @@ class Transcribe(PartStage):
             else:
                 yield context.item_error(row, result)
 
-    def _heard(self, rows: list[Row], context: PartContext) -> list[bool]:
-        """Of each row, whether `when` is true."""
-        if not self.params.when:
-            return [True] * len(rows)
-        name = f"{self.name}.when"
-        return [verdict is True for verdict in verdicts({name: self.params.when}, rows, context.schema, context.threads)[name]]
-
     def _written(self, row: Row, hypothesis: Hypothesis) -> Row:
-        text = " ".join(hypothesis.text.split())
         origin = f"{self.params.labeller}/{models.title(self.params.model)}"
         if self.name != type(self).name:
             origin += f" ({self.name})"
-        signals = {
-            "avg_logprob": hypothesis.avg_logprob,
-            "no_speech_prob": hypothesis.no_speech_prob,
-            "compression_ratio": compression_ratio(text),
-        }
-        label = {"labeller": origin, "text": text, "scores": hypothesis.scores} | signals
+        label = as_label(origin, hypothesis)
         if row.get("labels"):
             return row | {"labels": [*row["labels"], label]}
-        row = row | signals | {"labels": [label], "text_raw": text, "round": 0, "label_origin": origin}
-        return row if text else drop(row, "no_text", "the model heard nothing to write")
+        signals = {name: label[name] for name in ("avg_logprob", "no_speech_prob", "compression_ratio")}
+        row = row | signals | {"labels": [label], "text_raw": label["text"], "round": 0, "label_origin": origin}
+        return row if label["text"] else drop(row, "no_text", "the model heard nothing to write")
 
 
 def _labeller(params: Transcribe.Params) -> Labeller:
@@ -132,6 +109,8 @@ def _labeller(params: Transcribe.Params) -> Labeller:
         from stages.transcribe.whisperx import WhisperX
 
         return WhisperX(params)
+    if params.labeller == "ctc":
+        return Ctc(params.model, params.decoding, params.batch_size)
     if params.labeller == "transformers":
         from stages.transcribe.transformers import Transformers
 

@@ -99,6 +99,19 @@ def state_dict(variables: dict[str, _Array]) -> dict[str, _Array]:
     return state
 
 
+def read_whisper(folder: Path) -> Any:
+    """The Whisper in a folder of either format as a `WhisperForConditionalGeneration`, ready to `generate`.
+
+    Raises:
+        SilverError: as `to_transformers`.
+    """
+    if (folder / "model.bin").is_file():
+        return to_transformers(folder)
+    from transformers import WhisperForConditionalGeneration
+
+    return WhisperForConditionalGeneration.from_pretrained(folder, local_files_only=True).eval()
+
+
 def to_transformers(folder: Path) -> Any:
     """The CTranslate2 Whisper in `folder` as a float32 `WhisperForConditionalGeneration`, ready to `generate`.
 

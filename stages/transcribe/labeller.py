@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from manifests.schema import Row
 from pipeline.contract import ItemError, PartContext
-from stages.whisper import language_code
+from stages.whisper import language_code, too_long
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,27 @@ class Labeller(Protocol):
 
     def label(self, rows: Sequence[Row], context: PartContext) -> list[Hypothesis | ItemError]:
         """For each row (a window of at most 30 s), in order, its text, or why there is none. Never raises for one row."""
+
+
+def labelled(labeller: Labeller, rows: Sequence[Row], context: PartContext) -> list[Hypothesis | ItemError]:
+    """What the labeller writes for each row, in order. It gets the longest first: those of a batch then end at about the same time."""
+    refused = [too_long(row) for row in rows]
+    order = sorted((i for i, reason in enumerate(refused) if reason is None), key=lambda i: rows[i]["start"] - rows[i]["end"])
+    written = dict(zip(order, labeller.label([rows[index] for index in order], context), strict=True))
+    return [written[index] if reason is None else reason for index, reason in enumerate(refused)]
+
+
+def as_label(origin: str, hypothesis: Hypothesis) -> dict[str, Any]:
+    """An entry of the column `labels`, white space in its text reduced to single spaces."""
+    text = " ".join(hypothesis.text.split())
+    return {
+        "labeller": origin,
+        "text": text,
+        "scores": hypothesis.scores,
+        "avg_logprob": hypothesis.avg_logprob,
+        "no_speech_prob": hypothesis.no_speech_prob,
+        "compression_ratio": compression_ratio(text),
+    }
 
 
 def language_of(row: Mapping[str, Any]) -> str | None:

@@ -52,15 +52,12 @@ class Transformers:
         import torch
         import transformers
 
+        from stages.transcribe.convert import read_whisper
+
         transformers.logging.set_verbosity_error()  # `generate` warns about its own defaults, for each batch
         torch.set_num_threads(context.threads)
         folder = models.find(self.params.model)
-        if (folder / "model.bin").is_file():
-            from stages.transcribe.convert import to_transformers
-
-            model = to_transformers(folder)
-        else:
-            model = transformers.WhisperForConditionalGeneration.from_pretrained(folder, local_files_only=True).eval()
+        model = read_whisper(folder)
         name = self.params.compute_type if self.params.compute_type != "auto" else "float32" if context.device == "cpu" else "float16"
         self._model = model.to(context.device, getattr(torch, name))
         self._extractor = transformers.WhisperFeatureExtractor(feature_size=model.config.num_mel_bins)

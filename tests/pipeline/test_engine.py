@@ -14,7 +14,7 @@ from manifests.funnel import funnel
 from manifests.part import read_rows
 from manifests.store import Store
 from pipeline.contract import SilverError
-from pipeline.executors import InlineExecutor
+from pipeline.executors import InlineExecutor, LazyExecutor
 from pipeline.forecast import forecast
 from pipeline.plan import outstanding, resolve, why
 from pipeline.progress import Progress
@@ -271,3 +271,9 @@ def test_a_stage_that_must_see_the_whole_manifest_sees_it_before_its_first_part(
     assert [row["shouted"] for row in corner.rows("longest") if not row["drop_reason"]] == ["HIPPOPOTAMUS!"]
     longest = next(manifest for manifest in Corpus(str(corner.root)).manifests if manifest.stage == "longest")
     assert longest.info()["surveyed"] == len("HIPPOPOTAMUS!"), "what was found is on record"
+
+
+def test_a_survey_of_a_stage_without_model_starts_no_cluster() -> None:
+    executor = LazyExecutor()
+    assert list(executor.map(len, ["a", "bb", "ccc", ""], light=True)) == [1, 2, 3, 0]
+    assert not executor.ray.connected

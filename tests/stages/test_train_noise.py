@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from stages.train.noise import Noise, by_telephone, faster, in_a_room, with_noise
+from stages.train.noise import Noise, by_telephone, coloured, faster, in_a_room, with_noise
 from stages.train.specaugment import mask
 from workflows.demo.speech import prompts
 
@@ -28,12 +28,12 @@ def test_the_same_seed_makes_the_same_noise(speech: np.ndarray) -> None:
 
 
 def test_noise_lies_as_far_below_speech_as_was_said(speech: np.ndarray) -> None:
-    added = with_noise(speech, 10, 0.5, np.random.default_rng(0)) - speech
+    added = with_noise(speech, coloured(np.random.default_rng(0).normal(size=len(speech)), 0.5), 10) - speech
     assert 10 * np.log10(np.mean(speech**2) / np.mean(added**2)) == pytest.approx(10, abs=0.1)
 
 
 def test_a_room_moves_nothing_in_time(speech: np.ndarray) -> None:
-    wet = in_a_room(speech, 0.3, 0.5, np.random.default_rng(0))
+    wet = in_a_room(speech, np.random.default_rng(0).normal(size=4800), 0.3, 0.5)
     assert len(wet) == len(speech)
     assert np.argmax(np.correlate(wet, speech, "full")) == len(speech) - 1
 

@@ -14,15 +14,16 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import soundfile
 
 from stages.audio import SAMPLE_RATE, Samples
-from workflows.demo.speech import dialogues, read_samples
+from workflows.demo.speech import dialogues, shows
 
 TRAINED, HELD_OUT = "big", "small"
 SHOW = 300.0
 """Seconds of a file; the first two of the held-out character (one, if only some minutes are wanted) are the dev set."""
+PAUSE = 0.5
+"""Seconds between utterances."""
 
 
 def make(language: str, folder: Path, minutes: float | None = None) -> None:
@@ -31,11 +32,11 @@ def make(language: str, folder: Path, minutes: float | None = None) -> None:
     files = int(minutes * 60 // SHOW) if minutes else 1000
     dev_files = 1 if minutes else 2
     (folder / "audio").mkdir(parents=True, exist_ok=True)
-    for number, (samples, _) in enumerate(_shows([line[1:] for line in lines if line[0] == TRAINED])):
+    for number, (samples, _) in enumerate(_shows(lines, TRAINED)):
         if number < files:
             soundfile.write(folder / "audio" / f"{TRAINED}-{number:02d}.flac", samples, SAMPLE_RATE)
     gold: dict[str, list[str]] = {"dev": [], "test": []}
-    for number, (samples, said) in enumerate(_shows([line[1:] for line in lines if line[0] == HELD_OUT])):
+    for number, (samples, said) in enumerate(_shows(lines, HELD_OUT)):
         part = "dev" if number < dev_files else "test"
         if number >= dev_files + files:
             break
@@ -43,39 +44,16 @@ def make(language: str, folder: Path, minutes: float | None = None) -> None:
         (folder / part).mkdir(exist_ok=True)
         soundfile.write(folder / name, samples, SAMPLE_RATE)
         for start, end, text in said:
-            entry = {"audio": name, "start": start, "end": end, "text": text, "language": language, "speaker": HELD_OUT}
+            entry = {"audio": name, "start": round(start, 3), "end": round(end, 3), "text": text, "language": language, "speaker": HELD_OUT}
             gold[part].append(json.dumps(entry, ensure_ascii=False))
     for part, entries in gold.items():
         (folder / f"{part}.jsonl").write_text("\n".join(entries) + "\n", encoding="utf-8")
 
 
-def _shows(lines: Sequence[tuple[Path, str]]) -> Iterator[tuple[Samples, list[tuple[float, float, str]]]]:
-    """Samples of a show, and what is said in it: start, end (seconds), text."""
-    order = sorted(lines)
+def _shows(lines: Sequence[tuple[str, Path, str]], speaker: str) -> Iterator[tuple[Samples, list[tuple[float, float, str]]]]:
+    order = sorted((path, text) for said_by, path, text in lines if said_by == speaker)
     random.Random("characters").shuffle(order)  # noqa: S311 - a reproducible choice
-    pieces: list[Samples] = []
-    said: list[tuple[float, float, str]] = []
-    at = 0
-    for path, text in order:
-        samples = _trimmed(read_samples(path))
-        if not len(samples):
-            continue  # some files of the game are empty
-        pause = np.random.default_rng(at).normal(0, 1e-4, SAMPLE_RATE // 2).astype(np.float32)
-        pieces += [pause, samples]
-        said.append((round((at + len(pause)) / SAMPLE_RATE, 3), round((at + len(pause) + len(samples)) / SAMPLE_RATE, 3), text))
-        at += len(pause) + len(samples)
-        if at > SHOW * SAMPLE_RATE:
-            yield np.concatenate(pieces), said
-            pieces, said, at = [], [], 0
-    if pieces:
-        yield np.concatenate(pieces), said
-
-
-def _trimmed(samples: Samples) -> Samples:
-    """Without the silence around it, of which the game's files have a second or more."""
-    loud = np.flatnonzero(np.abs(samples) > 0.03 * np.abs(samples).max(initial=0))
-    edge = SAMPLE_RATE // 5
-    return samples[max(0, loud[0] - edge) : loud[-1] + edge] if len(loud) else samples[:0]
+    return shows(order, SHOW, lambda: PAUSE)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,6 +130,37 @@ def _fetch(language: str, work: Path) -> Path:
             lines.append(f"{key}\t{text}")
     (target / "transcripts.txt").write_text("\n".join(lines), encoding="utf-8")
     return target
+
+
+def shows(
+    lines: Iterable[tuple[Path, str]], longest: float, pause: Callable[[], float]
+) -> Iterator[tuple[Samples, list[tuple[float, float, str]]]]:
+    """Recordings one after the other as shows of `longest` seconds and a little more; `pause()` is how many seconds are between two of them.
+
+    Of each show its samples, and what is said in it: start, end (seconds) and text.
+    """
+    pieces: list[Samples] = []
+    said: list[tuple[float, float, str]] = []
+    at = 0
+    for path, text in lines:
+        if not len(samples := _trimmed(read_samples(path))):
+            continue  # some files of the game are empty
+        quiet = np.random.default_rng(at).normal(0, 1e-4, round(pause() * SAMPLE_RATE)).astype(np.float32)
+        pieces += [quiet, samples]
+        said.append(((at + len(quiet)) / SAMPLE_RATE, (at + len(quiet) + len(samples)) / SAMPLE_RATE, text))
+        at += len(quiet) + len(samples)
+        if at > longest * SAMPLE_RATE:
+            yield np.concatenate(pieces), said
+            pieces, said, at = [], [], 0
+    if pieces:
+        yield np.concatenate(pieces), said
+
+
+def _trimmed(samples: Samples) -> Samples:
+    """Without the silence around it, of which the game's files have a second or more."""
+    loud = np.flatnonzero(np.abs(samples) > 0.03 * np.abs(samples).max(initial=0))
+    edge = SAMPLE_RATE // 5
+    return samples[max(0, loud[0] - edge) : loud[-1] + edge] if len(loud) else samples[:0]
 
 
 def cached(name: str, make: Callable[[Path], Path]) -> Path:

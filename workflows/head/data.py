@@ -24,6 +24,7 @@ from pipeline.contract import ItemError, PartContext, SilverError
 from stages import whisper
 from stages.align.spelling import WILDCARD, spell
 from stages.audio import SAMPLE_RATE, Samples
+from stages.train.noise import coloured, faster, in_a_room, with_noise
 from stages.words import written_words
 from workflows.head.corpora import RECORDED, SYNTHETIC, TEST, Utterance, utterances
 
@@ -100,7 +101,7 @@ def _windows(corpus: str) -> Iterator[tuple[Samples, list[dict[str, Any]]]]:
     limit = chance.uniform(20, 30)
     for utterance in found:
         characters = spelled(utterance.text, utterance.language)
-        samples = _spread(utterance.samples, chance) if noisy else utterance.samples
+        samples = faster(utterance.samples, chance.uniform(0.9, 1.1)) if noisy else utterance.samples
         length = sum(map(len, pieces)) / SAMPLE_RATE
         if not characters or len(samples) > _LONGEST * SAMPLE_RATE or len(characters) > 35 * len(samples) / SAMPLE_RATE:
             continue
@@ -123,29 +124,16 @@ def _pause(chance: np.random.Generator) -> Samples:
     return chance.normal(0, 1e-4, round(chance.uniform(0.1, 0.8) * SAMPLE_RATE)).astype(np.float32)
 
 
-def _spread(samples: Samples, chance: np.random.Generator) -> Samples:
-    """Faster or slower by up to a tenth, pitch with it (Ko et al. 2015, "Audio augmentation for speech recognition")."""
-    length = round(len(samples) / chance.uniform(0.9, 1.1))
-    return np.interp(np.linspace(0, len(samples) - 1, length), np.arange(len(samples)), samples).astype(np.float32)
-
-
 def _room(samples: Samples, chance: np.random.Generator, *, rough: bool) -> Samples:
     """The window as it might have been recorded; `rough`: often with reverberation, noise and the bandwidth of a telephone."""
     if rough and chance.random() < 0.5:
-        decay = chance.uniform(0.1, 0.5)  # seconds to -60 dB
-        time = np.arange(round(decay * SAMPLE_RATE)) / SAMPLE_RATE
-        tail = chance.normal(size=len(time)) * 10 ** (-3 * time / decay)
-        tail *= chance.uniform(0.1, 0.7) / np.sqrt(np.sum(tail**2))
-        tail[0] = 1  # the direct sound: nothing moves in time
-        samples = fftconvolve(samples, tail)[: len(samples)]
+        decay = chance.uniform(0.1, 0.5)
+        samples = in_a_room(samples, chance.normal(size=round(decay * SAMPLE_RATE)), decay, chance.uniform(0.1, 0.7))
     if rough and chance.random() < 0.15:
         samples = fftconvolve(samples, _lowpass(3600), mode="same")
     if rough and chance.random() < 0.6:
-        spectrum = np.fft.rfft(chance.normal(size=len(samples)))
-        colour = np.maximum(np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE), 50) ** -chance.uniform(0, 1)  # white to brown
-        noise = np.fft.irfft(spectrum * colour, len(samples))
-        ratio = chance.uniform(8, 35)  # dB
-        samples = samples + noise * np.sqrt(np.mean(samples**2) / np.mean(noise**2) / 10 ** (ratio / 10))
+        noise = coloured(chance.normal(size=len(samples)), chance.uniform(0, 1))
+        samples = with_noise(samples, noise, chance.uniform(8, 35))
     level = chance.uniform(0.15, 0.95) if rough else 0.9
     peak = float(np.max(np.abs(samples)))
     return (samples * (level / peak) if rough or peak > level else samples).astype(np.float32)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from manifests.corpus import Corpus, Manifest
@@ -47,7 +46,7 @@ def _moved(manifest: Manifest) -> dict[str, float | None]:
     texts = changed = words = before = 0
     rates: list[float] = []
     for ref in manifest.parts():
-        columns = ["text", "text_pnc", "language", "train_text", "original_cer", "duration", "drop_reason"]
+        columns = ["text", "text_pnc", "train_text", "original_cer", "duration", "drop_reason"]
         for row in read_part(manifest.store, ref, columns).to_pylist():
             if row["drop_reason"] is not None:
                 continue
@@ -85,7 +84,7 @@ def systems(corpus: Corpus, recipe: Recipe) -> list[dict[str, Any]]:
     settings = teacher.params.model_dump(mode="json", include={"labeller", "beam_size", "initial_prompt", "compute_type"})
     heard = {TEACHER: [evaluate(teacher.labeller, settings, held, context) for held in sets]}
     for number, folder in _trained(corpus):
-        learner = student.labeller(Path(store.path(folder)), 8)
+        learner = student.labeller(student.on_this_machine(store, folder), 8)
         heard[f"round {number}"] = [evaluate(learner, {}, held, context) for held in sets]
     return table(heard)
 

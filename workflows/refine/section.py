@@ -10,11 +10,11 @@ here: `train_2: {epochs: 8}`.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
+from pipeline.contract import AbsolutePath
 from pipeline.recipe import Macro
 
 T = TypeVar("T")
@@ -24,10 +24,12 @@ class Refine(Macro):
     """Rounds of refinement. What may differ between rounds is a value, or a list with one entry a round (the last stands for all that follow)."""
 
     rounds: int = Field(2, ge=1, description="rounds of training")
-    dev: str = Field(
+    dev: AbsolutePath = Field(
         description="gold that chooses epochs and takes or refuses rounds; nothing of its recordings, speakers or texts may be trained on"
     )
-    test: dict[str, str] = Field({}, description="name: gold that tells how good teacher and students are, in the domain and out of it")
+    test: dict[str, AbsolutePath] = Field(
+        {}, description="name: gold that tells how good teacher and students are, in the domain and out of it"
+    )
     when: str | list[str | None] | None = Field(None, description="DuckDB expression that makes a segment worth learning from; see select")
     keep: float | list[float | None] | None = Field(None, description="share of the audio that is learned from; see select")
     tau: float | list[float | None] | None = Field(
@@ -38,13 +40,6 @@ class Refine(Macro):
     adopt: dict[str, Any] = Field({}, description="parameters of adopt, which makes the last student's text the label")
     tier: str = Field("text_pnc", description="what is learned: text_pnc (Whisper) or text (CTC)")
     train: dict[str, Any] = Field({}, description="parameters of train, in all rounds")
-
-    @field_validator("dev", "test")
-    @classmethod
-    def _absolute(cls, found: str | dict[str, str]) -> str | dict[str, str]:
-        if isinstance(found, str):
-            return str(Path(found).expanduser().absolute())
-        return {name: str(Path(path).expanduser().absolute()) for name, path in found.items()}
 
     def stages(self) -> dict[str, dict[str, Any]]:
         """See the top of the file."""

@@ -99,8 +99,9 @@ def identity(model: str) -> Mapping[str, str]:
         SilverError: no such model, or it cannot be downloaded.
     """
     if Path(model).is_dir():
-        if missing := [name for name in ("config.json", "vocab.json") if not (Path(model) / name).is_file()]:
-            msg = f"{model} is no Hugging Face CTC model: {' and '.join(missing)} missing"
+        needed = [] if (Path(model) / STUDENT).is_file() else ["config.json", "vocab.json"]
+        if missing := [name for name in needed if not (Path(model) / name).is_file()]:
+            msg = f"{model} is neither a student nor a Hugging Face CTC model: {' and '.join(missing)} missing"
             raise SilverError(msg)
         return models.identity(str(Path(model).absolute()))
     return {"model": model, "checkpoint": _download(model, _bundle(model))}

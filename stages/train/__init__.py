@@ -55,7 +55,7 @@ class Train(CorpusStage):
     takes the folder of an hf-whisper student as it is.
     """
 
-    name, version = "train", "1"
+    name, version = "train", "2"
     reads: ClassVar[tuple[str, ...]] = _COLUMNS
     adds = pa.schema([("student", pa.string()), ("trained", pa.string())])
     """`trained`: folder of the student that this round trained, relative to the root; `student`: of the one that it goes on with."""

@@ -41,7 +41,7 @@ class HfWhisper:
         time_masks: int = Field(2, ge=0, description="SpecAugment: masks over time of up to a second")
         frequency_masks: int = Field(2, ge=0, description="SpecAugment: masks of up to 15 mel channels")
 
-    window = 29.9
+    window = whisper.WINDOW
     padded = True
 
     def __init__(self, options: Options) -> None:

@@ -206,12 +206,12 @@ def _batches(
         turn = 0  # a worker that has read its share begins again
         while True:
             found = utterances(job.store, job.shards, texts, job.seed + turn, epoch, share)
-            found = (item for item in found if item.seconds <= student.window)
+            found = (item for item in found if item.seconds <= student.window + 0.01)  # as whatever labels them takes them
             yield from batches(joined(found, student.window) if student.padded else found, job.batch_seconds, job.seed + turn, epoch)
             turn += 1
 
     def prepare(batch: list[Utterance]) -> tuple[float, dict[str, Any]]:
-        samples = [job.noise.apply(item.samples, chance)[: round(student.window * SAMPLE_RATE)] for item in batch]
+        samples = [job.noise.apply(item.samples, chance, student.window) for item in batch]
         return sum(item.seconds for item in batch), student.batch(samples, [item.text for item in batch], [item.language for item in batch])
 
     return ahead(heard(), prepare)
@@ -223,8 +223,10 @@ def _rate(progress: float, warmup: float) -> float:
 
 
 def _worse(curve: Curve, patience: int) -> bool:
-    """True if the last `patience` epochs brought nothing."""
-    return len(curve.epochs) - 1 - curve.epochs.index(curve.best) >= patience if curve.epochs else False
+    """True if the last `patience` epochs brought nothing. A student that begins with nothing writes nothing for a while: that is not held against it."""
+    if not curve.epochs or curve.best["wer"] >= 1:
+        return False
+    return len(curve.epochs) - 1 - curve.epochs.index(curve.best) >= patience
 
 
 def _dev_wer(job: Job, student: Student, network: Any, best: float, device: str, threads: int) -> float:

@@ -28,10 +28,10 @@ class Noise(BaseModel):
     reverberation: float = Field(0.3, ge=0, le=1, description="chance of a room: an exponential tail of 0.1 to 0.5 s to -60 dB")
     telephone: float = Field(0.1, ge=0, le=1, description="chance of a telephone's band (300 to 3,400 Hz) and its 8 bit mu-law")
 
-    def apply(self, samples: Samples, chance: np.random.Generator) -> Samples:
-        """Another copy of 16 kHz samples in -1..1, as they might have been recorded."""
+    def apply(self, samples: Samples, chance: np.random.Generator, longest: float) -> Samples:
+        """Another copy of 16 kHz samples in -1..1, as they might have been recorded: of at most `longest` seconds, if they were."""
         if chance.random() < self.speed:
-            samples = faster(samples, chance.uniform(0.9, 1.1))
+            samples = faster(samples, max(chance.uniform(0.9, 1.1), len(samples) / (longest * SAMPLE_RATE)))
         if chance.random() < self.reverberation:
             decay, strength = chance.uniform(0.1, 0.5), chance.uniform(0.1, 0.7)
             samples = in_a_room(samples, chance.normal(size=round(decay * SAMPLE_RATE)), decay, strength).astype(np.float32)

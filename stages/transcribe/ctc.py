@@ -155,8 +155,9 @@ class Search:
         found = self._decoder(torch.from_numpy(np.ascontiguousarray(log_probs))[None])[0]
         if not found:
             return []
-        classes, frames = found[0].tokens.tolist(), np.clip(found[0].timesteps.numpy(), 0, len(log_probs) - 1).tolist()
-        return [Token(self._known.labels[index], float(log_probs[frame, index])) for index, frame in zip(classes, frames, strict=True)]
+        # The search begins before the first frame and ends behind the last one.
+        steps = zip(found[0].tokens.tolist(), (found[0].timesteps - 1).tolist(), strict=True)
+        return [Token(self._known.labels[index], float(log_probs[frame, index])) for index, frame in steps if 0 <= frame < len(log_probs)]
 
 
 def spelling(known: Network, word: str) -> Sequence[int]:

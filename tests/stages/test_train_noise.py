@@ -21,10 +21,10 @@ def speech() -> np.ndarray:
 
 
 def test_the_same_seed_makes_the_same_noise(speech: np.ndarray) -> None:
-    first, again, other = (Noise().apply(speech, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (Noise().apply(speech, np.random.default_rng(seed), 30.0) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first[: len(other)], other[: len(first)])
-    assert np.array_equal(Noise(**OFF).apply(speech, np.random.default_rng(0)), speech)
+    assert np.array_equal(Noise(**OFF).apply(speech, np.random.default_rng(0), 30.0), speech)
 
 
 def test_noise_lies_as_far_below_speech_as_was_said(speech: np.ndarray) -> None:
@@ -48,10 +48,17 @@ def test_faster_speech_is_shorter(speech: np.ndarray) -> None:
     assert len(faster(speech, 1.1)) == round(len(speech) / 1.1)
 
 
+def test_slow_speech_still_fits_the_window_so_that_no_word_is_cut_off() -> None:
+    always = Noise(**OFF | {"speed": 1})
+    made = [len(always.apply(np.zeros(29 * 16000, np.float32), np.random.default_rng(seed), 30.0)) for seed in range(30)]
+    assert max(made) == 30 * 16000
+    assert min(made) < 29 * 16000
+
+
 @pytest.mark.parametrize("samples", [np.zeros(16000, np.float32), np.ones(1, np.float32)])
 def test_silence_and_a_single_sample_stay_finite(samples: np.ndarray) -> None:
     loud = Noise(speed=1, additive=1, reverberation=1, telephone=1)
-    assert np.isfinite(loud.apply(samples, np.random.default_rng(0))).all()
+    assert np.isfinite(loud.apply(samples, np.random.default_rng(0), 30.0)).all()
 
 
 def test_specaugment_hides_some_of_each_window_and_no_more_than_was_said() -> None:

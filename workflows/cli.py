@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext, redirect_stdout
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -119,17 +120,27 @@ def refine(
     """
     from manifests.corpus import Corpus
     from stages.heldout.compare import COLUMNS
+    from workflows.refine.figures import draw
     from workflows.refine.report import ROUND_COLUMNS, rounds, systems
 
     loaded = _load(recipe, overrides)
     if "train_1" not in [spec.name for spec in loaded.stages]:
         raise SilverError(f"{recipe} has no section refine; `silver run` runs a recipe without")
-    _run(loaded, only, first, last, quiet=quiet)
+    with nullcontext() if how is Format.TABLE else redirect_stdout(sys.stderr):  # so that what is written can be read by a program
+        _run(loaded, only, first, last, quiet=quiet)
     corpus = Corpus(loaded.header.root)
+    trained, compared = rounds(corpus), systems(corpus, loaded)
+    figures = draw(corpus, trained, compared)
+    if how is not Format.TABLE:
+        columns = ("table", *ROUND_COLUMNS, *(name for name in COLUMNS if name not in ROUND_COLUMNS))
+        both = [{"table": "rounds"} | row for row in trained] + [{"table": "systems"} | row for row in compared]
+        render([dict.fromkeys(columns) | row for row in both], how, list(columns))
+        return
     typer.echo("\nThe rounds: what each learned, and how far its texts are from the original labels")
-    render(rounds(corpus), how, list(ROUND_COLUMNS))
+    render(trained, how, list(ROUND_COLUMNS))
     typer.echo("\nWord error rates on speech that nothing was trained on; gain: share of the teacher's errors that is gone")
-    render(systems(corpus, loaded), how, list(COLUMNS))
+    render(compared, how, list(COLUMNS))
+    typer.echo(f"\nDrawn: {', '.join(figures)}")
 
 
 @app.command()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from hashlib import blake2b
 from typing import Any, ClassVar, Literal
 
@@ -18,29 +21,19 @@ from pydantic import Field, model_validator
 from manifests.part import PartRef, read_part
 from manifests.schema import extend
 from manifests.store import Store
-from pipeline.contract import AbsolutePath, CorpusContext, CorpusStage, FilePath, SilverError, StageParams, operational
+from pipeline.contract import AbsolutePath, CorpusContext, CorpusStage, FilePath, PartContext, SilverError, StageParams, operational
+from stages import models
 from stages.heldout.leaks import check
 from stages.heldout.sets import HeldOut
+from stages.heldout.transcribe import evaluate
 from stages.pack.plan import TRAIN
 from stages.train.loop import BEST, CURVE, PROGRESS, STATE, TEXTS, Curve, Job, train
 from stages.train.noise import Noise
-from stages.train.student import RECORD, kind
+from stages.train.replay import COLUMNS, Replay
+from stages.train.student import RECORD, kind, labeller, on_this_machine, record
 
 TRAINING = "training.json"
 """File of a student's folder that says how it was trained, and which student its round goes on with; written last."""
-_COLUMNS = (
-    "segment_id",
-    "recording_id",
-    "source_uri",
-    "channel",
-    "speaker",
-    "language",
-    "duration",
-    "train_text",
-    "split",
-    "shard",
-    "audio_path",
-)
 
 
 class Train(CorpusStage):
@@ -56,7 +49,7 @@ class Train(CorpusStage):
     """
 
     name, version = "train", "2"
-    reads: ClassVar[tuple[str, ...]] = _COLUMNS
+    reads: ClassVar[tuple[str, ...]] = (*COLUMNS, "train_text")
     adds = pa.schema([("student", pa.string()), ("trained", pa.string())])
     """`trained`: folder of the student that this round trained, relative to the root; `student`: of the one that it goes on with."""
     packages = ("torch", "transformers", "webdataset")
@@ -70,7 +63,18 @@ class Train(CorpusStage):
             "encoder), conformer-ctc (a small one, from scratch)",
         )
         options: dict[str, Any] = Field({}, description="of the student; see `silver stages train`")
-        go_on: bool = Field(False, description="go on from the student of the round before, not from the beginning")
+        start: models.ModelName | None = operational(
+            None,
+            "folder of a student to begin with, of this corpus or another: that of last month. Rounds that are no better on the dev set are not taken",
+        )
+        go_on: bool = Field(False, description="go on from the student of the round before, not from `start` or the beginning")
+        replay: tuple[Replay, ...] = Field(
+            (), description="other corpora that are learned again with it: root, hours, tier (see stages/train/replay)"
+        )
+        guard: tuple[AbsolutePath, ...] = operational(
+            (), "old test sets: a round that is worse on one of them than `start` by more than `margin` is not taken"
+        )
+        margin: float = Field(0.005, ge=0, description="word error rate by which a set of `guard` may become worse")
         dev: FilePath = operational(
             None,
             "gold that chooses the best epoch and says whether the round is taken (JSON lines or a table with audio, text, start, end, language; see stages/heldout)",
@@ -95,6 +99,8 @@ class Train(CorpusStage):
             if self.dev is None:
                 raise ValueError("a student needs a dev set that nothing is trained on: set `dev` to a file of gold")
             kind(self.student).Options.model_validate(self.options)
+            if self.guard and self.start is None:
+                raise ValueError("`guard` compares with the student to begin with: set `start`")
             return self
 
     params: Params
@@ -107,7 +113,17 @@ class Train(CorpusStage):
         """
         student = kind(self.params.student)
         found = dict(student(student.Options.model_validate(self.params.options)).identity())
-        return found | {"dev": HeldOut.read(str(self.params.dev), self.params.language).digest}
+        if self.params.start:
+            begun = record(models.find(self.params.start))["kind"]
+            if begun != self.params.student:
+                raise SilverError(f"start={self.params.start} is a student of the kind {begun}, and not {self.params.student}")
+            found["start"] = models.identity(self.params.start)["sha256"]
+        found |= {f"replay {number}": f"{it.manifest.stage} {it.manifest.fingerprint}" for number, it in enumerate(self.params.replay, 1)}
+        found |= {f"guard {number}": held.digest for number, held in enumerate(self._held(self.params.guard), 1)}
+        return found | {"dev": self._held([str(self.params.dev)])[0].digest}
+
+    def _held(self, paths: Sequence[str]) -> list[HeldOut]:
+        return [HeldOut.read(path, self.params.language) for path in paths]
 
     def run(self, parts: Sequence[PartRef], context: CorpusContext) -> Iterator[PartRef | pa.Table]:
         """Train, unless the student is there, then name it in every row.
@@ -115,20 +131,23 @@ class Train(CorpusStage):
         Raises:
             SilverError: nothing is selected, or what is held out would be trained on.
         """
-        store, before = context.store, _before(parts, context)
+        store = context.store
+        before = _before(parts, context) or self._begun(context)
         chosen = _chosen(parts, context)
         if not len(chosen):
             raise SilverError(f"{self.name}: no segment is selected: loosen `when`, `tau` or `keep` of the select stage before it")
-        go_on = before if self.params.go_on else None
+        go_on = before if self.params.go_on else self._begun(context)
         learned = json.dumps([context.fingerprint, go_on, chosen.drop_columns(["shard"]).to_pylist()])
         folder = f"models/{self.name}/{blake2b(learned.encode(), digest_size=8).hexdigest()}"
         if not store.exists(f"{folder}/{TRAINING}"):
-            held = [HeldOut.read(str(path), self.params.language) for path in (self.params.dev, *self.params.held_out)]
-            for path, small in check(chosen.to_pylist(), held, store, context.map).items():
-                for leak in small:
-                    context.report(f"{path}: {leak}")
-            self._train(folder, chosen, go_on, held[0], context)
-            self._finish(folder, chosen, before, context)
+            held = self._held([str(self.params.dev), *self.params.held_out, *self.params.guard])
+            again = [(it.store, it.rows()) for it in self.params.replay]
+            for where, rows in ((store, chosen), *again):
+                for path, small in check(rows.to_pylist(), held, where, context.map).items():
+                    for leak in small:
+                        context.report(f"{path}: {leak}")
+            self._train(folder, [(store, chosen), *again], go_on, held[0], context)
+            self._finish(folder, chosen, [rows for _, rows in again], before, context)
         taken = json.loads(store.read(f"{folder}/{TRAINING}"))["taken"]
         for ref in parts:
             table = read_part(store, ref)
@@ -141,40 +160,93 @@ class Train(CorpusStage):
         students = [name for ref in context.previous[:1] for name in read_part(context.store, ref, ["student"]).column(0).to_pylist()[:1]]
         return all(context.store.exists(f"{name}/{RECORD}") for name in students)
 
-    def _train(self, folder: str, chosen: pa.Table, start: str | None, dev: HeldOut, context: CorpusContext) -> None:
+    def _begun(self, context: CorpusContext) -> str | None:
+        """Folder, in this corpus, of the student to begin with: a copy, with how good it is on what judges the rounds."""
+        if self.params.start is None:
+            return None
+        store, source = context.store, models.find(self.params.start)
+        sets = self._held([str(self.params.dev), *self.params.guard])
+        known = json.dumps([models.identity(str(source))["sha256"], [held.digest for held in sets]])
+        folder = f"models/start/{blake2b(known.encode(), digest_size=8).hexdigest()}"
+        if not store.exists(f"{folder}/{TRAINING}"):
+            for path in sorted(source.rglob("*"), key=lambda path: path.name == RECORD):
+                if path.is_file() and path.name not in (TRAINING, TEXTS):
+                    with store.staged(f"{folder}/{path.relative_to(source)}") as staged:
+                        shutil.copyfile(path, staged)
+            context.report(f"how good {self.params.start} is on {', '.join(held.name for held in sets)}")
+            [dev, *guarded] = self._heard(folder, sets, context)
+            training = {"taken": folder, "wer": dev, "before": None, "guard": dict(zip(self.params.guard, guarded, strict=True))}
+            store.write(f"{folder}/{TRAINING}", json.dumps(training, indent=1).encode())
+        return folder
+
+    def _heard(self, folder: str, sets: Sequence[HeldOut], context: CorpusContext) -> list[float]:
+        """WER of a student on some sets."""
+        return list(context.map(partial(_wer, context.store, folder), sets))
+
+    def _train(
+        self, folder: str, learned: Sequence[tuple[Store, pa.Table]], start: str | None, dev: HeldOut, context: CorpusContext
+    ) -> None:
+        """`learned`: rows of each corpus, this one's first."""
         store, params = context.store, self.params
+        shards = {(where.root, shard) for where, rows in learned for shard in rows.column("shard").to_pylist()}
         with store.staged(f"{folder}/{TEXTS}") as path:
-            pq.write_table(chosen, path, compression="zstd")
+            corpora = [pa.array(["" if where is store else where.root] * len(rows), pa.string()) for where, rows in learned]
+            tables = [rows.append_column("corpus", corpus) for (_, rows), corpus in zip(learned, corpora, strict=True)]
+            pq.write_table(pa.concat_tables(tables, promote_options="permissive"), path, compression="zstd")
         job = Job(
-            store, folder, params.student, params.options, start, tuple(sorted(set(chosen.column("shard").to_pylist()))), dev,
+            store, folder, params.student, params.options, start, tuple(sorted(shards)), dev,
             params.epochs, params.learning_rate, params.batch_seconds, params.accumulate, params.warmup, params.patience, params.noise,
             params.seed, params.checkpoint_minutes,
         )  # fmt: skip
-        hours = pc.sum(chosen.column("duration")).as_py() / 3600
-        context.report(f"{params.student} on {len(chosen)} segments, {hours:.2f} hours")
+        for where, rows in learned:
+            context.report(
+                f"{params.student} on {len(rows)} segments, {_hours(rows):.2f} hours" + ("" if where is store else f", of {where.root}")
+            )
         with _progress(folder, context):
             context.together(train, job, params.workers)
 
-    def _finish(self, folder: str, chosen: pa.Table, before: str | None, context: CorpusContext) -> None:
+    def _finish(self, folder: str, chosen: pa.Table, again: Sequence[pa.Table], before: str | None, context: CorpusContext) -> None:
         """Put the best epoch in its place, and write what is said of the training; from then on it is done."""
-        store = context.store
+        store, params = context.store, self.params
         curve = Curve(**json.loads(store.read(f"{folder}/{STATE}/{CURVE}")))
         for path in _files(store, f"{folder}/{STATE}/{BEST}"):
             store.copy(f"{folder}/{STATE}/{BEST}/{path}", f"{folder}/{path}")
         older = json.loads(store.read(f"{before}/{TRAINING}"))["wer"] if before else None
-        taken = before if older is not None and curve.best["wer"] >= older else folder
-        if taken != folder:
-            context.report(f"not taken: WER {curve.best['wer']:.3f} on the dev set, and {older:.3f} of the round before")
+        refused = []
+        if older is not None and curve.best["wer"] >= older:
+            refused.append(f"WER {curve.best['wer']:.3f} on the dev set, and {older:.3f} of the student before")
+        guarded = dict(zip(params.guard, self._heard(folder, self._held(params.guard), context), strict=True)) if params.guard else {}
+        first = json.loads(store.read(f"{self._begun(context)}/{TRAINING}"))["guard"] if params.guard else {}
+        refused += [
+            f"WER {wer:.3f} on the old set {path}, and {first[path]:.3f} at the start: more than the margin of {params.margin:g}"
+            for path, wer in guarded.items()
+            if wer > first[path] + params.margin
+        ]
+        taken = before if refused and before else folder
+        for reason in refused:
+            context.report(f"not taken: {reason}")
         training = {
             "taken": taken,
+            "refused": refused,
             "wer": curve.best["wer"],
             "before": older,
+            "guard": guarded,
             "segments": len(chosen),
-            "hours": round(pc.sum(chosen.column("duration")).as_py() / 3600, 4),
+            "hours": round(_hours(chosen), 4),
+            "replayed_hours": round(sum(map(_hours, again)), 4),
             "epochs": curve.epochs,
         }
         store.write(f"{folder}/{TRAINING}", json.dumps(training, indent=1).encode())
         store.remove(f"{folder}/{STATE}")
+
+
+def _wer(store: Store, folder: str, held: HeldOut) -> float:
+    found = labeller(on_this_machine(store, folder), 8)
+    return evaluate(found, {}, held, PartContext(store, threads=len(os.sched_getaffinity(0)))).wer().wer
+
+
+def _hours(rows: pa.Table) -> float:
+    return float(pc.sum(rows.column("duration")).as_py() or 0) / 3600
 
 
 def _files(store: Store, folder: str) -> list[str]:
@@ -187,9 +259,9 @@ def _chosen(parts: Sequence[PartRef], context: CorpusContext) -> pa.Table:
     """What is trained on, in the order of the keys."""
     tables = []
     for ref in parts:
-        table = read_part(context.store, ref, [*_COLUMNS, "drop_reason"])
+        table = read_part(context.store, ref, [*COLUMNS, "train_text", "drop_reason"])
         live = pc.and_(pc.is_null(table.column("drop_reason")), pc.is_valid(table.column("train_text")))
-        tables.append(table.filter(pc.and_(live, pc.equal(table.column("split"), TRAIN))).select(_COLUMNS))
+        tables.append(table.filter(pc.and_(live, pc.equal(table.column("split"), TRAIN))).select([*COLUMNS, "train_text"]))
     return pa.concat_tables(tables).sort_by("segment_id")
 
 

@@ -51,10 +51,14 @@ class Share:
     workers: int = 1
 
 
+Shard = tuple[str, str]
+"""Root of a corpus, and the shard's path in it."""
+
+
 def utterances(
-    store: Store, shards: Sequence[str], texts: Mapping[str, tuple[str, str | None]], seed: int, epoch: int, share: Share
+    shards: Sequence[Shard], texts: Mapping[tuple[str, str], tuple[str, str | None]], seed: int, epoch: int, share: Share
 ) -> Iterator[Utterance]:
-    """The utterances of an epoch. `texts` maps the keys that are trained on to text and language; samples without one are passed over.
+    """The utterances of an epoch. `texts` maps root and key of what is trained on to text and language; samples without one are passed over.
 
     Raises:
         SilverError: a shard is missing or damaged.
@@ -63,12 +67,12 @@ def utterances(
     random.Random(f"{seed} {epoch}").shuffle(order)  # noqa: S311 - a reproducible choice
     by_shard = len(order) >= share.workers
     mine = order[share.worker :: share.workers] if by_shard else order
-    found = (key_and_audio for shard in mine for key_and_audio in _samples(store, shard) if key_and_audio[0] in texts)
+    found = (((root, key), audio) for root, shard in mine for key, audio in _samples(Store(root), shard) if (root, key) in texts)
     for number, (key, audio) in enumerate(found):
         if by_shard or number % share.workers == share.worker:
             samples, rate = soundfile.read(io.BytesIO(audio), dtype="float32")
             if rate != SAMPLE_RATE:
-                raise SilverError(f"sample {key} has {rate} Hz, and {SAMPLE_RATE} are expected")
+                raise SilverError(f"sample {key[1]} has {rate} Hz, and {SAMPLE_RATE} are expected")
             yield Utterance(samples, *texts[key])
 
 

@@ -28,6 +28,7 @@ class Encoder(nn.Module):
     def __init__(self, encoder: Any, options: EncoderCtc.Options, classes: int) -> None:
         super().__init__()
         self.options = options
+        encoder.layers = encoder.layers[: options.layers]
         self.encoder = encoder.requires_grad_(options.encoder)
         self.encoder.embed_positions.requires_grad_(False)  # sinusoids
         filters = WhisperFeatureExtractor(feature_size=encoder.config.num_mel_bins).mel_filters

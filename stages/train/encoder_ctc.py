@@ -32,6 +32,11 @@ class EncoderCtc(CtcStudent):
         model: models.ModelName = Field(
             "base", description="the Whisper whose encoder it is: a name, or a folder in CTranslate2's or transformers' format"
         )
+        layers: int | None = Field(
+            None,
+            ge=1,
+            description="first layers of the encoder that are kept: a smaller student, whose encoder must be trained too; all by default",
+        )
         encoder: bool = Field(False, description="train the encoder too")
         keep: bool = Field(
             False,

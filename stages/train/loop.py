@@ -21,10 +21,9 @@ import pyarrow.parquet as pq
 
 from manifests.store import Store
 from pipeline.contract import PartContext, SilverError
-from stages.audio import SAMPLE_RATE
 from stages.heldout.sets import HeldOut
 from stages.heldout.transcribe import transcribe
-from stages.train.data import Share, Utterance, ahead, batches, joined, utterances
+from stages.train.data import Shard, Share, Utterance, ahead, batches, joined, utterances
 from stages.train.noise import Noise
 from stages.train.student import RECORD, Student, kind, on_this_machine
 
@@ -46,8 +45,8 @@ class Job:
     kind: str
     options: dict[str, Any]
     start: str | None
-    """Folder of the student to go on from."""
-    shards: tuple[str, ...]
+    """Folder of the student to go on from, relative to the root."""
+    shards: tuple[Shard, ...]
     dev: HeldOut
     epochs: int
     learning_rate: float
@@ -180,12 +179,13 @@ class Training:
             torch.save(state | {"curve": asdict(self.curve), "epoch": self.epoch, "step": self.step}, path)
 
 
-def _texts(job: Job) -> tuple[dict[str, tuple[str, str | None]], float]:
-    """Text and language of each key, and seconds of audio of all of them."""
+def _texts(job: Job) -> tuple[dict[tuple[str, str], tuple[str, str | None]], float]:
+    """Text and language of each root and key, and seconds of audio of all of them."""
     with job.store.open(f"{job.folder}/{TEXTS}") as handle:
-        table = pq.read_table(handle, columns=["segment_id", "train_text", "language", "duration"])
-    keys, texts, languages, seconds = (column.to_pylist() for column in table.columns)
-    return {key: (text, language) for key, text, language in zip(keys, texts, languages, strict=True)}, sum(seconds)
+        table = pq.read_table(handle, columns=["corpus", "segment_id", "train_text", "language", "duration"])
+    roots, keys, texts, languages, seconds = (column.to_pylist() for column in table.columns)
+    roots = [root or job.store.root for root in roots]
+    return dict(zip(zip(roots, keys, strict=True), zip(texts, languages, strict=True), strict=True)), sum(seconds)
 
 
 def _steps(job: Job, student: Student, seconds: float) -> int:
@@ -195,7 +195,7 @@ def _steps(job: Job, student: Student, seconds: float) -> int:
 
 
 def _batches(
-    job: Job, student: Student, texts: dict[str, Any], epoch: int, share: Share
+    job: Job, student: Student, texts: dict[tuple[str, str], tuple[str, str | None]], epoch: int, share: Share
 ) -> Generator[tuple[float, dict[str, Any]], None, None]:
     """Seconds and tensors of one batch after the other, without end: how many there are in an epoch is counted in steps."""
     import numpy as np
@@ -205,7 +205,7 @@ def _batches(
     def heard() -> Iterator[list[Utterance]]:
         turn = 0  # a worker that has read its share begins again
         while True:
-            found = utterances(job.store, job.shards, texts, job.seed + turn, epoch, share)
+            found = utterances(job.shards, texts, job.seed + turn, epoch, share)
             found = (item for item in found if item.seconds <= student.window + 0.01)  # as whatever labels them takes them
             yield from batches(joined(found, student.window) if student.padded else found, job.batch_seconds, job.seed + turn, epoch)
             turn += 1

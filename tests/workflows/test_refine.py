@@ -59,8 +59,8 @@ def refined(home: Path) -> tuple[Path, list[dict], list[dict]]:
 
 
 def tables(told: str) -> tuple[list[dict], list[dict]]:
-    found = [json.loads("[" + block.partition("\n[")[2].rpartition("]")[0] + "]") for block in told.split("\n\n") if "\n[" in block]
-    return found[0], found[1]
+    rows = json.loads(told)
+    return [row for row in rows if row["table"] == "rounds"], [row for row in rows if row["table"] == "systems"]
 
 
 def test_teacher_and_every_round_are_compared_on_what_nothing_was_trained_on(refined: tuple[Path, list[dict], list[dict]]) -> None:
@@ -74,6 +74,10 @@ def test_teacher_and_every_round_are_compared_on_what_nothing_was_trained_on(ref
     assert rounds[0]["changed"] == 0, "the first round learns the original labels"
     assert rounds[1]["before"] == rounds[0]["dev_wer"]
     assert rounds[1]["taken"] == (rounds[1]["dev_wer"] < rounds[0]["dev_wer"])
+    drawn = {path.name: path.read_text() for path in (refined[0] / "figures").iterdir()}
+    assert "round 2" in drawn["rounds.svg"]
+    assert "hours learned" in drawn["rounds.svg"]
+    assert "word error rate on the dev set" in drawn["learning.svg"]
 
 
 def test_every_row_says_whose_text_it_is_and_what_each_round_wrote(refined: tuple[Path, list[dict], list[dict]]) -> None:
@@ -106,7 +110,7 @@ def test_a_student_labels_like_any_other_model(refined: tuple[Path, list[dict], 
 def test_nothing_is_trained_again(refined: tuple[Path, list[dict], list[dict]], home: Path) -> None:
     done = silver("--executor", "inline", "refine", str(home / "recipe.yaml"), "--quiet", "--format", "json", timeout=200)
     assert done.returncode == 0, done.stderr
-    assert "nothing to do" in done.stdout
+    assert "nothing to do" in done.stderr
     assert tables(done.stdout) == refined[1:]
 
 
@@ -173,3 +177,39 @@ def test_two_workers_train_one_student_on_ray(
     together = json.loads(record.read_text())
     assert together["segments"] == alone["segments"]
     assert 0 < together["wer"] < 1
+
+
+def test_a_new_month_that_makes_an_old_test_set_worse_is_not_taken(
+    refined: tuple[Path, list[dict], list[dict]], home: Path, tmp_path: Path
+) -> None:
+    month = tmp_path / "month"
+    month.mkdir()
+    for prompt in prompts("es")[40:52]:
+        shutil.copy(prompt.path, month)
+    old, start = refined[0], refined[0] / refined[1][0]["student"]
+    recipe = yaml.safe_load((home / "recipe.yaml").read_text())
+    recipe |= {"root": str(tmp_path / "root"), "language": "es", "acquire": {"path": str(month)}}
+    recipe["transcribe"]["model"] = str(start)
+    recipe["refine"] |= {"rounds": 1, "replay": [{"root": str(old), "hours": 0.01}]}
+    recipe["refine"]["train"] |= {"start": str(start), "guard": [str(home / "test.jsonl")], "learning_rate": 0.01}  # which breaks it
+    (tmp_path / "month.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    done = silver("--executor", "inline", "refine", str(tmp_path / "month.yaml"), "--quiet", "--format", "json", timeout=400)
+    assert done.returncode == 0, done.stderr
+    (round_1,), systems = tables(done.stdout)
+    assert not round_1["taken"]
+    assert 0 < round_1["replayed"] <= 0.01
+    assert [row["system"] for row in systems] == ["teacher"] * 3 + ["start"] * 3 + ["round 1"] * 3
+    training = json.loads((tmp_path / "root" / round_1["student"] / "training.json").read_text())
+    assert any("more than the margin of 0.005" in reason for reason in training["refused"]), training
+    adopted = next(manifest for manifest in Corpus(str(tmp_path / "root")).manifests if manifest.stage == "adopt")
+    rows = [row for ref in adopted.parts() for row in read_rows(adopted.store, ref)]
+    assert {row["student"].split("/")[1] for row in rows} == {"start"}
+    assert any(label["labeller"].startswith("student/start/") for row in rows for label in row["labels"] or ())
+
+
+def test_a_corpus_to_learn_again_must_be_packed(home: Path, tmp_path: Path) -> None:
+    done = silver(
+        "--executor", "inline", "refine", str(home / "recipe.yaml"), f"refine.replay=[{{root: {tmp_path}}}]", "--quiet", timeout=100
+    )
+    assert done.returncode == 1
+    assert "is not a corpus root" in done.stderr

@@ -29,7 +29,38 @@ SHOW = 120.0
 SNR = (8.0, 20.0)
 """dB of the speech over the noise, of a show."""
 
-_PLACES = ["bristol", "manchester", "leeds", "oxford", "norwich", "exeter", "glasgow", "brighton", "carlisle", "durham", "plymouth", "dover", "swansea", "derby", "lincoln", "preston", "chester", "ipswich", "stirling", "inverness", "cambridge", "newcastle", "liverpool", "southampton", "aberdeen", "coventry", "nottingham", "portsmouth", "worcester", "lancaster"]
+_PLACES = [
+    "bristol",
+    "manchester",
+    "leeds",
+    "oxford",
+    "norwich",
+    "exeter",
+    "glasgow",
+    "brighton",
+    "carlisle",
+    "durham",
+    "plymouth",
+    "dover",
+    "swansea",
+    "derby",
+    "lincoln",
+    "preston",
+    "chester",
+    "ipswich",
+    "stirling",
+    "inverness",
+    "cambridge",
+    "newcastle",
+    "liverpool",
+    "southampton",
+    "aberdeen",
+    "coventry",
+    "nottingham",
+    "portsmouth",
+    "worcester",
+    "lancaster",
+]
 _DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _TIMES = (
     "in the morning",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from manifests.corpus import Corpus, Manifest
 from manifests.part import read_part
 from pipeline.contract import PartContext, SilverError
 from pipeline.recipe import Recipe
+from stages import models
 from stages.heldout.compare import table
 from stages.heldout.sets import HeldOut
 from stages.heldout.transcribe import evaluate
@@ -19,14 +21,14 @@ from stages.transcribe import Transcribe
 from stages.words import written_words
 
 TEACHER = "teacher"
-ROUND_COLUMNS = ("round", "segments", "hours", "share", "changed", "original_cer", "words", "dev_wer", "before", "taken", "epochs", "student")  # fmt: skip
+ROUND_COLUMNS = ("round", "segments", "hours", "replayed", "share", "changed", "original_cer", "words", "dev_wer", "before", "taken", "epochs", "student")  # fmt: skip
 """Columns of `rounds`."""
 
 
 def rounds(corpus: Corpus) -> list[dict[str, Any]]:
     """One row a round that has been trained, in order.
 
-    `share`: of the audio of live segments; `changed`: share of the learned texts that are not the original label; `original_cer`: their mean
+    `hours`: of this corpus; `replayed`: of others; `share`: of the audio of live segments; `changed`: share of the learned texts that are not the original label; `original_cer`: their mean
     character error rate against it; `words`: words that are learned, by those of the original labels of the same segments; `taken`: whether the
     round's student was better on the dev set than the one before it.
     """
@@ -34,7 +36,8 @@ def rounds(corpus: Corpus) -> list[dict[str, Any]]:
     manifests = {manifest.stage: manifest for manifest in corpus.manifests}
     for number, folder in _trained(corpus):
         training = json.loads(corpus.store.read(f"{folder}/{TRAINING}"))
-        row = {"round": number, "segments": training["segments"], "hours": training["hours"]} | _moved(manifests[f"select_{number}"])
+        learned = {"segments": training["segments"], "hours": training["hours"], "replayed": training["replayed_hours"]}
+        row = {"round": number} | learned | _moved(manifests[f"select_{number}"])
         measured = {name: training[key] and round(training[key], 4) for name, key in (("dev_wer", "wer"), ("before", "before"))}
         found.append(row | measured | {"taken": training["taken"] == folder, "epochs": len(training["epochs"]), "student": folder})
     return found
@@ -79,13 +82,16 @@ def systems(corpus: Corpus, recipe: Recipe) -> list[dict[str, Any]]:
     trains = [stage for stage in stages.values() if isinstance(stage, Train)]
     if teacher is None or not trains:
         raise SilverError(f"{recipe.source} has no section refine, or no transcribe: there is nothing to compare")
-    sets = [HeldOut.read(str(path), trains[0].params.language) for path in (trains[0].params.dev, *trains[0].params.held_out)]
+    params = trains[0].params
+    sets = [HeldOut.read(str(path), params.language) for path in (params.dev, *params.held_out, *params.guard)]
     context = PartContext(store, threads=len(os.sched_getaffinity(0)))
     settings = teacher.params.model_dump(mode="json", include={"labeller", "beam_size", "initial_prompt", "compute_type"})
     heard = {TEACHER: [evaluate(teacher.labeller, settings, held, context) for held in sets]}
-    for number, folder in _trained(corpus):
-        learner = student.labeller(student.on_this_machine(store, folder), 8)
-        heard[f"round {number}"] = [evaluate(learner, {}, held, context) for held in sets]
+    students = {"start": Path(models.find(params.start))} if params.start else {}
+    students |= {f"round {number}": student.on_this_machine(store, folder) for number, folder in _trained(corpus)}
+    for name, folder in students.items():
+        learner = student.labeller(folder, 8)
+        heard[name] = [evaluate(learner, {}, held, context) for held in sets]
     return table(heard)
 
 

@@ -39,6 +39,7 @@ class Refine(Macro):
     relabel: bool = Field(True, description="learn what the student of the round before wrote; false: the original labels, only selected")
     adopt: dict[str, Any] = Field({}, description="parameters of adopt, which makes the last student's text the label")
     tier: str = Field("text_pnc", description="what is learned: text_pnc (Whisper) or text (CTC)")
+    replay: list[dict[str, Any]] = Field([], description="other corpora that every round learns too: root, hours; see train")
     train: dict[str, Any] = Field({}, description="parameters of train, in all rounds")
 
     def stages(self) -> dict[str, dict[str, Any]]:
@@ -50,7 +51,13 @@ class Refine(Macro):
                 found[f"relabel_{number}"] = {"stage": "relabel"}
                 chosen |= {"tau": _of(self.tau, number), "relabel": self.relabel}
             found[f"select_{number}"] = {"stage": "select", "tier": self.tier} | chosen
-            found[f"train_{number}"] = {"stage": "train", "dev": self.dev, "held_out": list(self.test.values())} | self.train
+            replay = [{"tier": self.tier} | other for other in self.replay]
+            found[f"train_{number}"] = {
+                "stage": "train",
+                "dev": self.dev,
+                "held_out": list(self.test.values()),
+                "replay": replay,
+            } | self.train
         found["relabel_final"] = {"stage": "relabel"}
         found["adopt"] = {
             "stage": "adopt",

@@ -295,7 +295,7 @@ def gc(
     overrides: Overrides = None,
     yes: Annotated[bool, typer.Option("--yes", help="remove, do not only list")] = False,
 ) -> None:
-    """List, or with --yes remove, manifests that the current recipe no longer uses, and parts that no manifest lists."""
+    """List, or with --yes remove, manifests and students that the current recipe no longer uses, and parts that no manifest lists."""
     from workflows.gc import garbage
 
     opened = _corpus(corpus, overrides)

@@ -127,6 +127,11 @@ class Stage(ABC):
     def __init__(self, params: StageParams) -> None:
         self.params = params
 
+    @classmethod
+    def choices(cls) -> Mapping[str, type[BaseModel]]:
+        """Models of what a parameter that is a plain mapping may hold, by the name that `silver stages` shows it under."""
+        return {}
+
     def identity(self) -> Mapping[str, str]:
         """Revisions of the models that the result depends on; part of the fingerprint. Runs before any work starts.
 

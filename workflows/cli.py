@@ -405,14 +405,8 @@ def stages(
     stage = find(name)
     if how is Format.TABLE:
         typer.echo((stage.__doc__ or "").strip() + "\n")
-    parameters = [
-        {
-            "parameter": f"{name}.{key}",
-            "default": "required" if field.is_required() else field.get_default(call_default_factory=True),
-            "meaning": field.description,
-        }
-        for key, field in stage.Params.model_fields.items()
-    ]
+    parameters = list(_parameters(name, stage.Params))
+    parameters += [row for called, model in stage.choices().items() for row in _parameters(f"{name}.{called}", model)]
     render(parameters, how)
     if how is Format.TABLE:
         typer.echo(f"\nreads {', '.join(stage.reads) or 'nothing'}; adds {', '.join(stage.adds.names) or 'nothing'}")
@@ -424,6 +418,18 @@ def models_fetch(name: Annotated[str, typer.Argument(help="tiny, base, small, me
     from stages.models import fetch
 
     typer.echo(f"{name}: {fetch(name)}")
+
+
+def _parameters(prefix: str, model: Any) -> Iterable[dict[str, Any]]:
+    """A row a parameter; what is itself a group of them is listed one by one."""
+    from pydantic import BaseModel
+
+    for key, field in model.model_fields.items():
+        default = "required" if field.is_required() else field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel):
+            yield from _parameters(f"{prefix}.{key}", type(default))
+        else:
+            yield {"parameter": f"{prefix}.{key}", "default": default, "meaning": field.description}
 
 
 # -- shared -----------------------------------------------------------------------------------------------------------

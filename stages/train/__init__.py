@@ -16,8 +16,9 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from manifests.corpus import CURRENT
 from manifests.part import PartRef, read_part
 from manifests.schema import extend
 from manifests.store import Store
@@ -30,7 +31,7 @@ from stages.pack.plan import TRAIN
 from stages.train.loop import BEST, CURVE, PROGRESS, STATE, TEXTS, Curve, Job, train
 from stages.train.noise import Noise
 from stages.train.replay import COLUMNS, Replay
-from stages.train.student import RECORD, kind, labeller, on_this_machine, record
+from stages.train.student import RECORD, STUDENTS, kind, labeller, on_this_machine, record
 
 TRAINING = "training.json"
 """File of a student's folder that says how it was trained, and which student its round goes on with; written last."""
@@ -45,7 +46,7 @@ class Train(CorpusStage):
     go on naming the older one, and `training.json` says so.
 
     Written to `models/<section>/<key>/`: the student, the segments that it learned from (`texts.parquet`), the learning curve (`training.json`). `transcribe.model`
-    takes the folder of an hf-whisper student as it is.
+    takes the folder of an hf-whisper student as it is, and that of another with `labeller: ctc`.
     """
 
     name, version = "train", "2"
@@ -62,7 +63,7 @@ class Train(CorpusStage):
             description="what learns: hf-whisper (a Whisper, trained on), hf-ctc (wav2vec 2.0 and its kin, trained on), encoder-ctc (a CTC network on a Whisper's "
             "encoder), conformer-ctc (a small one, from scratch)",
         )
-        options: dict[str, Any] = Field({}, description="of the student; see `silver stages train`")
+        options: dict[str, Any] = Field({}, description="of the student; listed below")
         start: models.ModelName | None = operational(
             None,
             "folder of a student to begin with, of this corpus or another: that of last month. Rounds that are no better on the dev set are not taken",
@@ -105,6 +106,11 @@ class Train(CorpusStage):
 
     params: Params
 
+    @classmethod
+    def choices(cls) -> Mapping[str, type[BaseModel]]:
+        """The options of each kind of student."""
+        return {f"options ({name})": kind(name).Options for name in STUDENTS}
+
     def identity(self) -> Mapping[str, str]:
         """Weights that the student begins with, and what is in the gold.
 
@@ -142,7 +148,7 @@ class Train(CorpusStage):
         if not store.exists(f"{folder}/{TRAINING}"):
             held = self._held([str(self.params.dev), *self.params.held_out, *self.params.guard])
             again = [(it.store, it.rows()) for it in self.params.replay]
-            for where, rows in ((store, chosen), *again):
+            for where, rows in ((store, chosen), *again, *self._learned_before(context)):
                 for path, small in check(rows.to_pylist(), held, where, context.map).items():
                     for leak in small:
                         context.report(f"{path}: {leak}")
@@ -175,9 +181,28 @@ class Train(CorpusStage):
                         shutil.copyfile(path, staged)
             context.report(f"how good {self.params.start} is on {', '.join(held.name for held in sets)}")
             [dev, *guarded] = self._heard(folder, sets, context)
-            training = {"taken": folder, "wer": dev, "before": None, "guard": dict(zip(self.params.guard, guarded, strict=True))}
+            training = {
+                "taken": folder,
+                "wer": dev,
+                "before": None,
+                "guard": dict(zip((held.digest for held in sets[1:]), guarded, strict=True)),
+            }
             store.write(f"{folder}/{TRAINING}", json.dumps(training, indent=1).encode())
         return folder
+
+    def _learned_before(self, context: CorpusContext) -> Iterator[tuple[Store, pa.Table]]:
+        """What the student to begin with has learned in its own corpus, and in those that it learned again; not what an older one had learned before it."""
+        if self.params.start is None:
+            return
+        source = models.find(self.params.start)
+        if not (source / TEXTS).is_file() or not (source.parents[2] / CURRENT).is_file():
+            context.report(
+                f"{source} does not lie in its corpus, so it cannot be told whether the gold is held out from what it has learned"
+            )
+            return
+        table = pq.read_table(source / TEXTS)
+        for root in table.column("corpus").unique().to_pylist():
+            yield Store(root or str(source.parents[2])), table.filter(pc.equal(table.column("corpus"), root))
 
     def _heard(self, folder: str, sets: Sequence[HeldOut], context: CorpusContext) -> list[float]:
         """WER of a student on some sets."""
@@ -193,8 +218,9 @@ class Train(CorpusStage):
             corpora = [pa.array(["" if where is store else where.root] * len(rows), pa.string()) for where, rows in learned]
             tables = [rows.append_column("corpus", corpus) for (_, rows), corpus in zip(learned, corpora, strict=True)]
             pq.write_table(pa.concat_tables(tables, promote_options="permissive"), path, compression="zstd")
+        options = kind(params.student).Options.model_validate(params.options).model_dump(mode="json")  # with paths that hold everywhere
         job = Job(
-            store, folder, params.student, params.options, start, tuple(sorted(shards)), dev,
+            store, folder, params.student, options, start, tuple(sorted(shards)), dev,
             params.epochs, params.learning_rate, params.batch_seconds, params.accumulate, params.warmup, params.patience, params.noise,
             params.seed, params.checkpoint_minutes,
         )  # fmt: skip
@@ -215,12 +241,13 @@ class Train(CorpusStage):
         refused = []
         if older is not None and curve.best["wer"] >= older:
             refused.append(f"WER {curve.best['wer']:.3f} on the dev set, and {older:.3f} of the student before")
-        guarded = dict(zip(params.guard, self._heard(folder, self._held(params.guard), context), strict=True)) if params.guard else {}
-        first = json.loads(store.read(f"{self._begun(context)}/{TRAINING}"))["guard"] if params.guard else {}
+        old = self._held(params.guard)
+        guarded = dict(zip((held.digest for held in old), self._heard(folder, old, context), strict=True))
+        first = json.loads(store.read(f"{self._begun(context)}/{TRAINING}"))["guard"] if old else {}
         refused += [
-            f"WER {wer:.3f} on the old set {path}, and {first[path]:.3f} at the start: more than the margin of {params.margin:g}"
-            for path, wer in guarded.items()
-            if wer > first[path] + params.margin
+            f"WER {guarded[held.digest]:.3f} on the old set {held.name}, and {first[held.digest]:.3f} at the start: more than the margin of {params.margin:g}"
+            for held in old
+            if guarded[held.digest] > first[held.digest] + params.margin
         ]
         taken = before if refused and before else folder
         for reason in refused:

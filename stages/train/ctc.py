@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.contract import SilverError
 from stages.align import network
 from stages.align.network import Network
 from stages.audio import Samples
-from stages.train.student import record, write_record
+from stages.train.student import RECORD, record, write_record
 from stages.train.vocabulary import Vocabulary
 from stages.transcribe.ctc import Ctc, Decoding
 from stages.transcribe.labeller import Labeller
@@ -153,8 +154,18 @@ class CtcStudent(ABC):
 
 
 def load_weights(module: Any, folder: Path) -> Any:
-    """The module with the weights of a folder that `CtcStudent.save` wrote."""
+    """The module with the weights of a folder that `CtcStudent.save` wrote.
+
+    Raises:
+        SilverError: they are of another network, or not all there.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    module.load_state_dict(load_file(folder / WEIGHTS))
+    try:
+        module.load_state_dict(load_file(folder / WEIGHTS))
+    except (RuntimeError, OSError, SafetensorError) as error:
+        raise SilverError(
+            f"{folder / WEIGHTS} does not fit the options of this student ({str(error).splitlines()[0]}): give it those of {RECORD} beside it"
+        ) from error
     return module

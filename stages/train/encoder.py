@@ -29,6 +29,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.options = options
         encoder.layers = encoder.layers[: options.layers]
+        encoder.config.encoder_layers = len(encoder.layers)
         self.encoder = encoder.requires_grad_(options.encoder)
         self.encoder.embed_positions.requires_grad_(False)  # sinusoids
         filters = WhisperFeatureExtractor(feature_size=encoder.config.num_mel_bins).mel_filters

@@ -65,11 +65,24 @@ class EncoderCtc(CtcStudent):
 
     def make(self, classes: int, start: Path | None) -> Any:
         """See `stages.train.encoder`."""
+        from transformers import WhisperConfig
+        from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
         from stages.train.encoder import Encoder
         from stages.transcribe.convert import read_whisper
 
-        self._network = Encoder(read_whisper(models.find(self.options.model)).model.encoder.float(), self.options, classes)
+        if start:
+            encoder = WhisperEncoder(WhisperConfig.from_pretrained(start, local_files_only=True))
+        else:
+            encoder = read_whisper(models.find(self.options.model)).model.encoder.float()
+        self._network = Encoder(encoder, self.options, classes)
         return load_weights(self._network, start) if start else self._network
+
+    def save(self, network: Any, folder: Path) -> None:
+        """As `CtcStudent`; with the shape of the encoder, so that the student needs no Whisper any more."""
+        folder.mkdir(parents=True, exist_ok=True)
+        network.encoder.config.save_pretrained(folder)
+        super().save(network, folder)
 
     def batch(self, samples: Sequence[Samples], texts: Sequence[str], languages: Sequence[str | None]) -> dict[str, Any]:
         """As `CtcStudent`; of a frozen encoder `heard`, shape (batch, frames, channels), in place of the waves."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -132,6 +133,8 @@ def test_pieces_write_what_they_read(tmp_path: Path) -> None:
 def test_a_student_goes_on_with_its_own_vocabulary_and_refuses_another_script(conformer: Path, tmp_path: Path) -> None:
     again = learn("conformer-ctc", SMALL, tones(8), tmp_path / "again", 1, 1e-6, start=conformer)
     assert json.loads((again / "vocab.json").read_text()) == json.loads((conformer / "vocab.json").read_text())
+    with pytest.raises(SilverError, match=r"model\.safetensors does not fit the options of this student"):
+        learn("conformer-ctc", SMALL | {"width": 32}, tones(8), tmp_path / "narrow", 1, 1e-6, start=conformer)
     greek = [(samples, "καλημέρα σας", times) for samples, _, times in tones(8)]
     with pytest.raises(SilverError, match=r"cannot write 100% of the characters of the labels \(α"):
         learn("conformer-ctc", SMALL, greek, tmp_path / "greek", 1, 1e-3, start=conformer)
@@ -159,8 +162,10 @@ def test_a_hugging_face_model_is_trained_on_and_read_by_its_own_library(tmp_path
 def test_whispers_frozen_encoder_with_a_new_network_on_top_learns_real_speech(base_model: Path, tmp_path: Path) -> None:
     windows = spoken("en", 8, 3)
     said = [(window.samples, window.text.lower()) for window in windows]
-    options = {"model": str(base_model), "keep": True, "width": 128, "dropout": 0.0, "time_masks": 0, "channel_masks": 0}
+    whisper = shutil.copytree(base_model, tmp_path / "whisper")
+    options = {"model": str(whisper), "keep": True, "width": 128, "dropout": 0.0, "time_masks": 0, "channel_masks": 0}
     folder = learn("encoder-ctc", options, said, tmp_path / "student", 50, 3e-3)
+    shutil.rmtree(whisper)  # the student is whole without it
     context, rows = stored(tmp_path / "store", [samples for samples, _ in said])
     wrote = written(student.labeller(folder, 3), context, rows)
     alone = written(student.labeller(folder, 1), context, rows)

@@ -114,6 +114,15 @@ def test_nothing_is_trained_again(refined: tuple[Path, list[dict], list[dict]], 
     assert tables(done.stdout) == refined[1:]
 
 
+def test_gc_removes_students_that_no_row_names(refined: tuple[Path, list[dict], list[dict]], tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(refined[0], root, ignore=shutil.ignore_patterns("audio", "releases"))
+    shutil.copytree(root / refined[1][0]["student"], root / "models" / "train_1" / "of-other-options")
+    assert "models/train_1/of-other-options\n1 folder(s)" in silver("gc", str(root), "--yes").stdout
+    assert all((root / row["student"]).is_dir() for row in refined[1])
+    assert not (root / "models" / "train_1" / "of-other-options").exists()
+
+
 def test_a_training_that_was_killed_goes_on_and_ends_in_the_same_table(
     refined: tuple[Path, list[dict], list[dict]], home: Path, tmp_path: Path
 ) -> None:
@@ -162,15 +171,6 @@ def test_a_selection_of_nothing_says_what_to_loosen(refined: tuple[Path, list[di
     done = silver("--executor", "inline", "refine", str(home / "recipe.yaml"), "refine.when=duration > 1000", "--quiet", timeout=200)
     assert done.returncode == 1
     assert "train_1: no segment is selected: loosen `when`, `tau` or `keep`" in done.stderr
-
-
-def test_gc_removes_students_that_no_row_names(refined: tuple[Path, list[dict], list[dict]], tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    shutil.copytree(refined[0], root, ignore=shutil.ignore_patterns("audio", "releases"))
-    shutil.copytree(root / refined[1][0]["student"], root / "models" / "train_1" / "of-other-options")
-    assert "models/train_1/of-other-options\n1 folder(s)" in silver("gc", str(root), "--yes").stdout
-    assert all((root / row["student"]).is_dir() for row in refined[1])
-    assert not (root / "models" / "train_1" / "of-other-options").exists()
 
 
 def test_two_workers_train_one_student_on_ray(

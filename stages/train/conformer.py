@@ -41,7 +41,7 @@ class Conformer(nn.Module):
             features, count = self._features(waves, lengths)
         found = self.halve(features[:, None])  # (batch, channels, frames, frequencies)
         frames = torch.clamp(((count - 1) // 2 - 1) // 2, min=1, max=found.shape[2])
-        found, _ = self.layers(self.enter(found.transpose(1, 2).flatten(2)), frames)
+        found, _ = self.layers(self.enter(found.transpose(1, 2).flatten(2))[:, : int(frames.max())], frames)
         logits: torch.Tensor = self.leave(found)
         return logits
 

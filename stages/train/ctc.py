@@ -21,6 +21,8 @@ from stages.transcribe.labeller import Labeller
 from stages.whisper import WINDOW
 
 WEIGHTS = "model.safetensors"
+SHORTEST = 3200
+"""Samples of a batch at least: no network makes a frame of much less."""
 
 
 class CtcOptions(BaseModel):
@@ -86,7 +88,7 @@ class CtcStudent(ABC):
         import torch
 
         del languages
-        waves = np.zeros((len(samples), max(map(len, samples))), np.float32)
+        waves = np.zeros((len(samples), max(SHORTEST, *map(len, samples))), np.float32)
         for line, wave in zip(waves, samples, strict=True):
             line[: len(wave)] = self.heard(wave)
         return {

@@ -227,6 +227,14 @@ def _file(path: Path, text: str) -> Path:
     return path
 
 
+def test_a_batch_of_clicks_teaches_nothing_and_does_no_harm() -> None:
+    made = student.kind("conformer-ctc")(student.kind("conformer-ctc").Options.model_validate(SMALL))
+    found = made.build(["ab"], None)
+    loss = made.loss(found, made.batch([np.zeros(300, np.float32)] * 2, ["ab", "a"], [None, None]))
+    loss.backward()
+    assert loss == 0
+
+
 def test_what_is_written_and_how_surely() -> None:
     found = hypothesis([Token("a", -0.1), Token(" ", -2.0), Token("b", -0.3), Token("c", -0.5)])
     assert (found.text, found.avg_logprob) == ("a bc", pytest.approx(-0.3))

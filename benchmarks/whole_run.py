@@ -142,7 +142,7 @@ def silver_segments(root: Path) -> list[dict[str, Any]]:
     """All rows with a text, dropped or not."""
     columns = ["segment_id", "source_uri", "language", "start", "end", "text", "drop_reason"]
     listed = ", ".join(f'"{column}"' for column in columns)
-    rows = Corpus(str(root)).connect().execute(f"SELECT {listed} FROM segments WHERE text <> ''").fetchall()
+    rows = Corpus(str(root)).connection.execute(f"SELECT {listed} FROM segments WHERE text <> ''").fetchall()
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,7 +70,8 @@ class Manifest:
             del found[key]  # somebody removed the file: it is made again
         with ThreadPoolExecutor(8) as pool:
             unlisted = [key for key in keys if key not in found]
-            found.update(zip(unlisted, pool.map(lambda key: read_ref(self.store, part_path(self.folder, key)), unlisted), strict=True))
+            refs = zip(unlisted, pool.map(lambda key: _readable(self.store, part_path(self.folder, key)), unlisted), strict=True)
+            found.update((key, ref) for key, ref in refs if ref is not None)
         return found
 
     def parts(self) -> list[PartRef]:
@@ -79,6 +81,20 @@ class Manifest:
     def counts(self) -> Counts:
         """Rows, seconds and drops of the whole manifest."""
         return total(self.parts())
+
+    def damage(self) -> Iterator[tuple[str, str]]:
+        """Files of the manifest that are gone or cannot be read, each with what is wrong with it."""
+        for name in ("_stage.json", "_SUCCESS"):
+            path = f"{self.folder}/{name}"
+            if self.store.exists(path) and not _json(self.store, path):
+                yield path, "is damaged"
+        there = set(self.store.names(self.folder))
+        listed = {ref.path.rpartition("/")[2] for ref in self.listed}
+        for name in sorted(listed - there):
+            yield f"{self.folder}/{name}", "is missing"
+        for name in sorted(there):
+            if name.endswith(".parquet") and not _is_parquet(self.store, f"{self.folder}/{name}"):
+                yield f"{self.folder}/{name}", "is no Parquet file, or a part of one"
 
 
 def total(parts: Sequence[PartRef]) -> Counts:
@@ -105,6 +121,12 @@ class Corpus:
 
     def __init__(self, root: str) -> None:
         self.store = Store(root)
+        self.notes: list[str] = []
+        """What was found damaged, for people."""
+        self.left_out: set[str] = set()
+        """Parts that queries go without."""
+        self.by_name = False
+        """True if the parts of a manifest differ in their columns."""
         self.current: dict[str, Any] = _json(self.store, CURRENT)
         if not self.current:
             raise FileNotFoundError(
@@ -117,37 +139,118 @@ class Corpus:
         entries = [Manifest(self.store, entry["stage"], entry["fingerprint"]) for entry in self.current["stages"]]
         return [manifest for manifest in entries if self.store.exists(f"{manifest.folder}/_stage.json")]
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """DuckDB over the manifests: a view a stage, `recordings`, `segments` and `funnel`."""
-        from manifests.funnel import FUNNEL_COLUMNS, funnel
+    def damage(self) -> dict[str, str]:
+        """Files of the current manifests that are gone or cannot be read: path to what is wrong with it."""
+        return {path: what for manifest in self.manifests for path, what in manifest.damage()}
 
-        connection = duckdb.connect()
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Rows that DuckDB answers over the views of `connect`. Where parts are gone or damaged it answers without them, and `notes` names them.
+
+        Raises:
+            duckdb.Error: the query is wrong, or cannot be computed.
+        """
+        try:
+            return _rows(self.connection, sql, parameters)
+        except duckdb.Error as error:
+            damage = {path: what for path, what in self.damage().items() if path not in self.left_out}
+            if damage:
+                self.notes += [
+                    f"{self.store.uri(path)} {what}; this is without it, and `silver run` makes it again" for path, what in damage.items()
+                ]
+                self.left_out |= damage.keys()
+            elif "union_by_name" in str(error) and not self.by_name:
+                self.notes.append("some parts have columns that others do not, by an older Silver: where they are missing they are null")
+                self.by_name = True
+            else:
+                raise
+            for known in ("connection", "views"):
+                self.__dict__.pop(known, None)
+            return self.query(sql, parameters)
+
+    def columns(self, view: str) -> dict[str, str]:
+        """Columns of a view and their DuckDB types."""
+        return {row["column_name"]: row["column_type"] for row in self.query(f"DESCRIBE {_name(view)}")}
+
+    @cached_property
+    def views(self) -> list[str]:
+        """Stages that have a view, in the order of the recipe."""
+        return [manifest.stage for manifest in self.manifests if self._readable_parts(manifest)]
+
+    @cached_property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """DuckDB over the manifests: a view a stage, `recordings`, `segments` and `funnel`."""
+        connection = connect()
         if not self.store.local:
             connection.register_filesystem(self.store.fs)
-        with_parts = [(manifest, parts) for manifest in self.manifests if (parts := manifest.parts())]
-        for manifest, parts in with_parts:
-            files = ", ".join(_quote(self.store.uri(ref.path)) for ref in parts)
-            connection.execute(f'CREATE VIEW "{manifest.stage}" AS SELECT * FROM read_parquet([{files}])')
-        if with_parts:
-            names = [manifest.stage for manifest, _ in with_parts]
-            connection.execute(f'CREATE VIEW segments AS SELECT * FROM "{names[-1]}"')
-            source = "decode" if "decode" in names else names[0]
-            connection.execute(f'CREATE VIEW recordings AS SELECT * FROM "{source}"')
+        for manifest in self.manifests:
+            if parts := self._readable_parts(manifest):
+                connection.execute(f"CREATE VIEW {_name(manifest.stage)} AS {select_parts(self.store, parts, by_name=self.by_name)}")
+        if names := self.views:
+            connection.execute(f"CREATE VIEW segments AS SELECT * FROM {_name(names[-1])}")
+            connection.execute(f"CREATE VIEW recordings AS SELECT * FROM {_name('decode' if 'decode' in names else names[0])}")
+        self._add_funnel(connection)
+        return connection
+
+    def _readable_parts(self, manifest: Manifest) -> list[PartRef]:
+        return [ref for ref in manifest.parts() if ref.path not in self.left_out]
+
+    def _add_funnel(self, connection: duckdb.DuckDBPyConnection) -> None:
+        from manifests.funnel import FUNNEL_COLUMNS, funnel
+
         connection.execute(f"CREATE TABLE funnel ({', '.join(f'{name} {kind}' for name, kind in FUNNEL_COLUMNS)})")
         if rows := funnel(self):
             connection.executemany(
                 f"INSERT INTO funnel VALUES ({', '.join('?' * len(FUNNEL_COLUMNS))})",
                 [[row[name] for name, _ in FUNNEL_COLUMNS] for row in rows],
             )
-        return connection
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """An empty database in memory; what does not fit there goes to the folder for temporary files."""
+    return duckdb.connect(config={"temp_directory": f"{tempfile.gettempdir()}/silver-duckdb"})
+
+
+def select_parts(store: Store, parts: Sequence[PartRef], *, by_name: bool = False, filename: bool = False) -> str:
+    """The query over all rows of parts. `by_name`: parts may lack columns of others, which takes a look into every part first; `filename`: with
+    the file of each row.
+    """
+    files = ", ".join(_quote(store.uri(ref.path)) for ref in parts)
+    options = ", union_by_name = true" * by_name + ", filename = true" * filename
+    return f"SELECT * FROM read_parquet([{files}]{options})"
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+    cursor = connection.execute(sql, list(parameters))
+    names = [field[0] for field in cursor.description or []]
+    return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+
+
+def _readable(store: Store, path: str) -> PartRef | None:
+    """The part, or None if it is none: then it is made again."""
+    try:
+        return read_ref(store, path)
+    except ValueError:
+        return None
+
+
+def _is_parquet(store: Store, path: str) -> bool:
+    with store.open(path) as handle:
+        if handle.seek(0, 2) < 12:
+            return False
+        handle.seek(-4, 2)
+        return handle.read(4) == b"PAR1"
 
 
 def _json(store: Store, path: str) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = json.loads(store.read(path))
-    except FileNotFoundError:
+        value = json.loads(store.read(path))
+    except (FileNotFoundError, ValueError):  # a record that is damaged is none: the stage looks at its parts again
         return {}
-    return value
+    return value if isinstance(value, dict) else {}
+
+
+def _name(view: str) -> str:
+    return '"' + view.replace('"', '""') + '"'
 
 
 def _quote(text: str) -> str:

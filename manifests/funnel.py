@@ -43,6 +43,45 @@ def funnel(corpus: Corpus) -> list[dict[str, Any]]:
     return table
 
 
+SLICED_COLUMNS = ("slice", "stage", "reason", "rows", "hours", "share", "rows_only", "hours_only")
+
+
+def sliced(corpus: Corpus, by: str) -> list[dict[str, Any]]:
+    """For every value of a column: what is kept now (`stage` null) and what left, by stage and reason; the most hours first.
+
+    `share` is of the hours of the slice, `rows_only` is what no other reason would have dropped. What left before it was cut into segments counts
+    as the recordings that it was, so hours of slices that lost recordings hold their silence too.
+    """
+    query = f"""
+        SELECT "{by}" AS slice, drop_stage AS stage, drop_reason AS reasons, count(*) AS rows, coalesce(sum(duration), 0) AS seconds
+        FROM segments GROUP BY ALL
+    """
+    slices: dict[Any, dict[str | None, dict[str, tuple[int, float]]]] = {}
+    for row in corpus.query(query):
+        slices.setdefault(row["slice"], {}).setdefault(row["stage"], {})[row["reasons"] or ""] = (row["rows"], row["seconds"])
+    order = [manifest.stage for manifest in corpus.manifests]
+    whole = {value: sum(seconds for drops in stages.values() for _, seconds in drops.values()) for value, stages in slices.items()}
+    table = []
+    for value in sorted(slices, key=lambda value: (-whole[value], str(value))):
+        for stage in [None, *(name for name in order if name in slices[value])]:
+            drops = slices[value].get(stage, {"": (0, 0.0)} if stage is None else {})
+            for reason, (rows, seconds) in by_reason(drops).items():
+                alone = (None, None) if stage is None else drops.get(reason, (0, 0.0))
+                table.append(
+                    {
+                        "slice": value,
+                        "stage": stage,
+                        "reason": reason or "kept",
+                        "rows": rows,
+                        "hours": round(seconds / 3600, 4),
+                        "share": round(seconds / whole[value], 4) if whole[value] else 0.0,
+                        "rows_only": alone[0],
+                        "hours_only": None if alone[1] is None else round(alone[1] / 3600, 4),
+                    }
+                )
+    return table
+
+
 def own_drops(stage: str, counts: Counts) -> Drops:
     """What a stage dropped itself."""
     return {key.removeprefix(f"{stage}:"): value for key, value in counts.dropped.items() if key.startswith(f"{stage}:")}

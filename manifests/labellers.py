@@ -20,6 +20,4 @@ def labeller_hours(corpus: Corpus, stage: str) -> list[dict[str, Any]]:
                sum(duration) / (SELECT sum(duration) FROM heard) AS share
         FROM each GROUP BY labeller ORDER BY avg(place), labeller
     """
-    cursor = corpus.connect().execute(query)
-    names = [field[0] for field in cursor.description or []]
-    return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+    return corpus.query(query)

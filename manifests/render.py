@@ -49,9 +49,26 @@ def render(rows: Sequence[dict[str, Any]], how: Format, columns: Sequence[str] |
             Text(name), justify="right" if name in numeric else "left", overflow="fold", no_wrap=name in numeric or name.endswith("_id")
         )
     for row in rows:
-        table.add_row(*(Text(printable(_shortened(_cell(_rounded(row.get(name)))))) for name in names))
+        table.add_row(*(_text(row.get(name)) for name in names))
     console = Console()
     Console(width=None if console.is_terminal or "COLUMNS" in os.environ else PIPE_WIDTH).print(table)
+
+
+def _text(value: Any) -> Text:
+    return value if isinstance(value, Text) else Text(printable(_shortened(_cell(_rounded(value)))))
+
+
+def coloured(runs: Sequence[tuple[str, str]]) -> Text:
+    """Words of two texts (`manifests.words`) in one cell: what went is red and struck out, what came is green. Where there are no colours, as
+    `git diff --word-diff` writes them.
+    """
+    shapes = {"same": ("{}", ""), "gone": ("[-{}-]", "red strike"), "new": ("{{+{}+}}", "green bold")}
+    plain = Console().color_system is None
+    text = Text()
+    for change, words in runs:
+        shape, style = shapes[change]
+        text.append((" " if text else "") + (shape.format(printable(words)) if plain else printable(words)), style)
+    return text
 
 
 def printable(text: str) -> str:

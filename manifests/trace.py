@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from manifests.corpus import Corpus
+from manifests.corpus import Corpus, Manifest, select_parts
 
+FEW = 50
+"""Parts from which on it is worth looking for the right one first."""
 KEYS = ("segment_id", "window_id", "recording_id", "source_id", "source_uri")
 
 
@@ -15,17 +17,16 @@ def trace(corpus: Corpus, wanted: str) -> list[dict[str, Any]]:
     A segment is followed back to the window it was cut from, the recording and the source. One entry a stage and row, with the
     columns that the stage wrote or changed, and of a filter that let the row stay its rules. Empty if no stage knows the id.
     """
-    connection = corpus.connect()
-    stages = [manifest.stage for manifest in corpus.manifests if manifest.parts()]
+    stages = corpus.views
     infos = {manifest.stage: manifest.info() for manifest in corpus.manifests}
-    columns = {stage: [name for name, *_ in connection.execute(f'DESCRIBE "{stage}"').fetchall()] for stage in stages}
+    columns = {stage: corpus.columns(stage) for stage in stages}
+    places = _places(corpus, wanted)
+    sources = {manifest.stage: _source(corpus, manifest, places) for manifest in corpus.manifests if manifest.stage in stages}
 
     def rows(stage: str, column: str, value: str) -> list[dict[str, Any]]:
         if column not in columns[stage]:
             return []
-        cursor = connection.execute(f'SELECT * FROM "{stage}" WHERE "{column}" = ? ORDER BY start NULLS FIRST, source_id', [value])
-        names = [field[0] for field in cursor.description or []]
-        return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+        return corpus.query(f'SELECT * FROM ({sources[stage]}) WHERE "{column}" = ? ORDER BY start NULLS FIRST, source_id', [value])
 
     # The last stage that knows the id tells who its ancestors are.
     known = next(((column, found) for stage in reversed(stages) for column in KEYS if (found := rows(stage, column, wanted))), None)
@@ -55,6 +56,31 @@ def trace(corpus: Corpus, wanted: str) -> list[dict[str, Any]]:
         if len(here) == 1:
             before = here[0]
     return entries
+
+
+def _places(corpus: Corpus, wanted: str) -> tuple[int, set[int]] | None:
+    """How many parts the manifests have and in which of them, counted from 0, the recording lies: a stage makes one part of each part. So a
+    look into the recordings, who are few, finds a segment among millions. None if that is not known.
+    """
+    whole = next((manifest for manifest in corpus.manifests if manifest.stage == "decode" and manifest.success), None)
+    parts = whole.listed if whole else []
+    if not parts or len(parts) < FEW or any(ref.path in corpus.left_out for ref in parts):
+        return None
+    uris = {corpus.store.uri(ref.path): place for place, ref in enumerate(parts)}
+    recording = wanted.partition("-")[0]
+    found = corpus.query(
+        f"SELECT DISTINCT filename FROM ({select_parts(corpus.store, parts, filename=True)}) "
+        "WHERE recording_id IN (?, ?) OR source_id = ? OR source_uri = ?",
+        [wanted, recording, wanted, wanted],
+    )
+    return (len(parts), {uris[row["filename"]] for row in found}) if found else None
+
+
+def _source(corpus: Corpus, manifest: Manifest, places: tuple[int, set[int]] | None) -> str:
+    """SQL of the rows of a stage among which the wanted ones are."""
+    if places is None or len(manifest.listed) != places[0]:
+        return f'SELECT * FROM "{manifest.stage}"'
+    return select_parts(corpus.store, [manifest.listed[place] for place in sorted(places[1])])
 
 
 def _here(stage: str, ancestors: dict[str, Any], rows: Any) -> list[dict[str, Any]]:

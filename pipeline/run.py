@@ -119,7 +119,7 @@ class _Job:
             counts = made.ref.counts
             self.log.event(
                 "part", stage=made.stage, part=made.ref.key, rows=counts.rows, live=counts.live, seconds=round(counts.seconds, 3),
-                took=round(made.seconds_taken, 3), errors=made.errors,
+                took=round(made.seconds_taken, 3), errors=made.errors, worker=made.worker,
             )  # fmt: skip
 
     # -- part stages ------------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ for every part before it is committed, row by row.
 from __future__ import annotations
 
 import errno
+import os
+import socket
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -49,6 +51,7 @@ class Made:
     seconds_taken: float
     errors: int
     fresh: bool  # False: it was there already, or taken over from an older manifest
+    worker: str = ""  # host:process
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Chain:
     def __init__(self, store: Store, steps: Sequence[Step], device: str, threads: int) -> None:
         self.store, self.steps, self.device, self.threads = store, steps, device, threads
         self._ready: set[str] = set()
+        self._worker = f"{socket.gethostname()}:{os.getpid()}"
 
     def run(self, index: int, ref: PartRef, start: int, report: Callable[[Made], None]) -> tuple[list[Made], Failed | None]:
         """Take part `index` through `steps[start:]`. An error ends it at that stage; what was committed before stays."""
@@ -81,7 +85,7 @@ class Chain:
             except Exception as error:  # noqa: BLE001 - whatever a stage raises fails this part, is reported, and leaves the others alone
                 message = str(error) if isinstance(error, SilverError) else f"{type(error).__name__}: {error}"
                 return made, Failed(step.stage.name, index, ref.path, message, traceback.format_exc())
-            made.append(Made(step.stage.name, index, done, time.monotonic() - began, context.errors, table is not None))
+            made.append(Made(step.stage.name, index, done, time.monotonic() - began, context.errors, table is not None, self._worker))
             report(made[-1])
             ref = done
         return made, None

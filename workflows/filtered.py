@@ -28,3 +28,13 @@ def came_to(manifest: Manifest) -> Iterator[dict[str, Any]]:
         for row in read_flat_rows(manifest.store, ref):
             if row["segment_id"] and (is_live(row) or row["drop_stage"] == manifest.stage):
                 yield row
+
+
+def filter_named(corpus: Corpus, stage: str | None) -> Manifest:
+    """The manifest of the filter of this name; the last one, if there is none of this name.
+
+    Raises:
+        SilverError: the corpus has none.
+    """
+    named = [manifest for manifest in corpus.manifests if manifest.stage == stage and manifest.success and manifest.rules is not None]
+    return named[0] if named else last_filter(corpus)

@@ -19,7 +19,7 @@ from tests.webserver import WebServer
 
 
 def rows(root: Path, view: str) -> list[dict]:
-    cursor = Corpus(str(root)).connect().execute(f'SELECT * FROM "{view}"')
+    cursor = Corpus(str(root)).connection.execute(f'SELECT * FROM "{view}"')
     names = [field[0] for field in cursor.description]
     return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
 

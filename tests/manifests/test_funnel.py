@@ -62,7 +62,7 @@ def test_each_rule_has_its_drops_and_those_that_only_it_makes(tmp_path: Path) ->
 
 
 def test_it_can_be_asked_in_sql(tmp_path: Path) -> None:
-    connection = a_corpus(tmp_path, ROWS, RULES).connect()
+    connection = a_corpus(tmp_path, ROWS, RULES).connection
     assert connection.execute("SELECT reason FROM funnel WHERE dropped_only = 0 AND reason IS NOT NULL").fetchall() == [("titled",)]
 
 

@@ -247,11 +247,11 @@ def test_a_cascade_hears_what_the_first_is_unsure_of_and_no_row_is_lost(base_mod
     (tmp_path / "audio").mkdir()
     for number, window in enumerate(spoken("en", 2, 5, skip=30)):
         soundfile.write(tmp_path / "audio" / f"{number}.wav", window.samples, 16000)
-    first = Corpus(build(tmp_path)).connect()
+    first = Corpus(build(tmp_path)).connection
     sure = sorted(value for (value,) in first.execute("SELECT avg_logprob FROM transcribe WHERE drop_reason IS NULL").fetchall())
     threshold = (sure[0] + sure[1]) / 2  # the dear one is asked about one window, whatever the figures are
     corpus = Corpus(build(tmp_path, second=RECIPE["second"] | {"when": f"avg_logprob < {threshold}"}))
-    db = corpus.connect()
+    db = corpus.connection
     heard = db.execute(
         "SELECT avg_logprob, len(labels), label_origin FROM second WHERE drop_reason IS NULL ORDER BY avg_logprob"
     ).fetchall()

@@ -13,7 +13,7 @@ from workflows.demo import _report
 
 def test_the_demo_shows_funnel_error_words_and_reasons(built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = Corpus(str(built))
-    kept = corpus.connect().execute('SELECT source_uri, start, "end", text FROM segments WHERE drop_reason IS NULL').fetchall()
+    kept = corpus.connection.execute('SELECT source_uri, start, "end", text FROM segments WHERE drop_reason IS NULL').fetchall()
     truth = tmp_path / "truth.jsonl"
     lines = [{"episode": Path(uri).name, "start": start, "end": end, "text": text, "language": "en"} for uri, start, end, text in kept]
     truth.write_text("\n".join(map(json.dumps, lines)))

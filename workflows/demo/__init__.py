@@ -81,7 +81,7 @@ def _report(corpus: Corpus, truth: Path) -> None:
     render(live[:: max(1, len(live) // 5)][:5], Format.TABLE, columns)
     if live:
         print("\nThe words of the first: times in the recording, score, what was looked for and what the aligner's own network heard there")
-        words = corpus.connect().execute("SELECT words FROM segments WHERE segment_id = ?", [live[0]["segment_id"]]).fetchall()[0][0]
+        words = corpus.query("SELECT words FROM segments WHERE segment_id = ?", [live[0]["segment_id"]])[0]["words"]
         render(words, Format.TABLE, ["word", "start", "end", "score", "spelled", "heard"])
     print("\nSome that were dropped")
     render(dropped[:: max(1, len(dropped) // 6)][:6], Format.TABLE, [*columns, "drop_reason", "drop_detail"])

@@ -1,0 +1,178 @@
+"""What other rules of the filter would keep, without running anything: from the verdicts that its manifest holds and the columns that it carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+from pydantic import ValidationError
+
+from manifests.corpus import Corpus, Manifest
+from pipeline.contract import SilverError
+from stages.filter import Filter, lowest_confidence
+from stages.gold import Utterance
+from stages.measures import wer
+from stages.rules import columns
+from workflows.evaluate.table import Judged, judge
+
+COLUMNS = ("slice", "rows", "segments", "hours", "expected_wer")
+GOLD_COLUMNS = (*COLUMNS, "wer", "low", "high", "gold_segments")
+STATES = ("kept now", "kept then", "comes back", "leaves")
+_KEPT = {"kept now": "now", "kept then": "later", "comes back": "later AND NOT now", "leaves": "now AND NOT later"}
+
+
+@dataclass(frozen=True)
+class Change:
+    """Other rules for a filter: `rules` replaces or adds by name, None switches off; `target_wer` as the filter's parameter."""
+
+    rules: Mapping[str, str | None]
+    target_wer: float | None
+
+
+def change(manifest: Manifest, overrides: Sequence[str]) -> Change:
+    """Read `STAGE.rules.NAME=expression` (empty or null: without the rule) and `STAGE.target_wer=number` (or null).
+
+    Raises:
+        SilverError: it is something else, or no rule; the message says what can be written.
+    """
+    name, rules, target = manifest.stage, {}, manifest.info().get("parameters", {}).get("target_wer")
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        off = value.strip() in ("", "null", "~")
+        if equals and key.startswith(f"{name}.rules."):
+            rules[key.removeprefix(f"{name}.rules.")] = None if off else value.strip().strip("\"'" if value[:1] == value[-1:] else "")
+        elif equals and key == f"{name}.target_wer":
+            target = None if off else value
+        else:
+            raise SilverError(
+                f'{override!r} is no change of {name}: write {name}.rules.NAME="EXPRESSION" (or =null) or {name}.target_wer=0.1'
+            )
+    if not overrides:
+        raise SilverError(
+            f'what is to be changed? Write {name}.rules.NAME="EXPRESSION" (or =null) or {name}.target_wer=0.1; see `silver funnel`'
+        )
+    try:
+        checked = Filter.Params(rules={rule: text for rule, text in rules.items() if text}, target_wer=target)
+    except ValidationError as error:
+        raise SilverError("; ".join(str(problem["msg"]).removeprefix("Value error, ") for problem in error.errors())) from error
+    return Change(rules, checked.target_wer)
+
+
+def what_if(
+    corpus: Corpus, manifest: Manifest, wanted: Change, by: str, gold: Sequence[Utterance] = (), *, fold_accents: bool = False
+) -> list[dict[str, Any]]:
+    """Four rows (`STATES`) for every value of the column `by`, the most hours first, and for all: segments, hours, and the WER that the confidence
+    expects there; with gold, the WER that it tells, with its 95 % interval. Expected errors are weighted by letters (by seconds where they were not counted).
+
+    Raises:
+        SilverError: a rule names a column that the manifest has not, or cannot be computed.
+    """
+    there = corpus.columns(manifest.stage)
+    if by not in there:
+        raise SilverError(f"{manifest.stage} has no column {by!r} to take the segments apart by")
+    later = _later(corpus, manifest, wanted, there)
+    view = _view(manifest, wanted, there, later, by)
+    sums = ", ".join(f"count(*) FILTER ({kept}), sum(duration) FILTER ({kept}), {_expected(kept)}" for kept in _KEPT.values())
+    try:
+        rows = corpus.connection.execute(f"SELECT slice, {sums} FROM ({view}) GROUP BY slice").fetchall()  # noqa: S608 - checked rules
+        whole = corpus.connection.execute(f"SELECT NULL, {sums} FROM ({view})").fetchall() if len(rows) != 1 else []  # noqa: S608
+    except duckdb.Error as error:
+        raise SilverError(f"the rules cannot be computed: {str(error).splitlines()[0]}") from error
+    judged = judge(corpus, gold, fold_accents=fold_accents) if gold else []
+    kept_then = _ids(corpus, view, judged) if judged else set()
+    table = []
+    for number, (value, *sums_of) in enumerate([*sorted(rows, key=lambda row: -(row[2] or 0)), *whole]):
+        name = "all" if number == len(rows) else value
+        for place, state in enumerate(STATES):
+            segments, seconds, expected = sums_of[3 * place : 3 * place + 3]
+            line = {"slice": name, "rows": state, "segments": segments, "hours": round((seconds or 0) / 3600, 4)}
+            line["expected_wer"] = None if expected is None else round(expected, 4)
+            mine = [item for item in judged if number == len(rows) or item.row.get(by) == value]
+            table.append(line | (_true(mine, kept_then, state) if gold else {}))
+    return table
+
+
+def _later(corpus: Corpus, manifest: Manifest, wanted: Change, there: Mapping[str, str]) -> str:
+    """SQL of: it would stay. Rules that do not change are not computed again: their verdict is in `drop_reason`."""
+    rules = manifest.rules or {}
+    stay = [name for name in rules if name not in wanted.rules]
+    listed = ", ".join(f"'{name}'" for name in stay)
+    conditions = [f"NOT list_has_any(string_split(coalesce(drop_reason, ''), ';'), [{listed}])"] if stay else []
+    for name, rule in wanted.rules.items():
+        if rule is None:
+            continue
+        if missing := [column for column in columns(name, rule) if column not in {known.lower() for known in there}]:
+            import difflib
+
+            close = difflib.get_close_matches(missing[0], there, n=1)
+            raise SilverError(
+                f"rule {name}: {manifest.stage} has no column {missing[0]!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+            )
+        conditions.append(f"(({rule}\n) IS TRUE)")
+    passing = " AND ".join(conditions) or "TRUE"
+    if wanted.target_wer is None:
+        return passing
+    if "confidence" not in there:
+        raise SilverError(f"{manifest.stage} has no column confidence, which target_wer takes: run the stage `confidence` before it")
+    query = f"""
+        SELECT round(confidence, 4) AS level, sum({_weight(there)}) AS weight FROM ({_rows(manifest, there, tuple(there))})
+        WHERE confidence IS NOT NULL AND {passing} GROUP BY level
+    """  # noqa: S608 - checked rules
+    levels = corpus.connection.execute(query).fetchall()
+    found = np.array([(level, weight or 0) for level, weight in levels], np.float64).reshape(-1, 2)
+    return f"{passing} AND round(confidence, 4) >= {lowest_confidence(found[:, 0], found[:, 1], wanted.target_wer)!r}"
+
+
+def _view(manifest: Manifest, wanted: Change, there: Mapping[str, str], later: str, by: str) -> str:
+    """SQL of the segments that came to the filter: their slice, and whether they stay now and would stay later."""
+    used = {column for name, rule in wanted.rules.items() if rule for column in columns(name, rule)}
+    used |= {"drop_reason", "drop_stage", "duration", "confidence", "letters_per_second", "segment_id", by.lower()}
+    kept = [column for column in there if column.lower() in used]
+    confidence = "confidence" if "confidence" in there else "NULL::DOUBLE AS confidence"
+    return f"""
+        SELECT segment_id, "{by}" AS slice, duration, {confidence}, {_weight(there)} AS weight, drop_reason IS NULL AS now, {later} AS later
+        FROM ({_rows(manifest, there, kept)})
+    """  # noqa: S608 - checked rules
+
+
+def _rows(manifest: Manifest, there: Mapping[str, str], kept: Sequence[str]) -> str:
+    """The rows that came to the filter; NaN is NULL, as to rules."""
+    clean = [
+        f'CASE WHEN isnan("{name}") THEN NULL ELSE "{name}" END AS "{name}"' if there[name] in ("FLOAT", "DOUBLE") else f'"{name}"'
+        for name in kept
+    ]
+    return (
+        f'SELECT {", ".join(clean)} FROM "{manifest.stage}" '  # noqa: S608 - names of columns
+        f"WHERE segment_id IS NOT NULL AND (drop_reason IS NULL OR drop_stage = '{manifest.stage}')"
+    )
+
+
+def _weight(there: Mapping[str, str]) -> str:
+    return "coalesce(letters_per_second * duration, duration)" if "letters_per_second" in there else "duration"
+
+
+def _expected(kept: str) -> str:
+    known = f"FILTER ({kept} AND confidence IS NOT NULL)"
+    return f"sum(weight * (1 - confidence)) {known} / nullif(sum(weight) {known}, 0)"
+
+
+def _ids(corpus: Corpus, view: str, judged: Sequence[Judged]) -> set[str]:
+    wanted = [item.row["segment_id"] for item in judged]
+    query = f"SELECT segment_id FROM ({view}) WHERE later AND list_contains(?, segment_id)"  # noqa: S608 - checked rules
+    return {row[0] for row in corpus.connection.execute(query, [wanted]).fetchall()}
+
+
+def _true(judged: Sequence[Judged], kept_then: set[str], state: str) -> dict[str, Any]:
+    chosen = [
+        item.errors
+        for item in judged
+        if {"now": item.kept, "later": (then := item.errors.segment_id in kept_then), "later AND NOT now": then and not item.kept,
+            "now AND NOT later": item.kept and not then}[_KEPT[state]]
+    ]  # fmt: skip
+    if not chosen:
+        return {"wer": None, "low": None, "high": None, "gold_segments": 0}
+    rate = wer(chosen)
+    return {"wer": round(rate.wer, 4), "low": round(rate.low, 4), "high": round(rate.high, 4), "gold_segments": len(chosen)}

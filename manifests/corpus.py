@@ -171,6 +171,12 @@ class Corpus:
         """Columns of a view and their DuckDB types."""
         return {row["column_name"]: row["column_type"] for row in self.query(f"DESCRIBE {_name(view)}")}
 
+    def parts_of(self, view: str) -> list[PartRef]:
+        """Parts behind the view of a stage, `segments` or `recordings`, in order."""
+        names = self.views
+        stage = {"segments": names[-1], "recordings": "decode" if "decode" in names else names[0]}.get(view, view)
+        return next(self._readable_parts(manifest) for manifest in self.manifests if manifest.stage == stage)
+
     @cached_property
     def views(self) -> list[str]:
         """Stages that have a view, in the order of the recipe."""

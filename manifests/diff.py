@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from manifests.corpus import Corpus, Manifest, connect, select_parts
 from manifests.part import PartRef
@@ -16,6 +22,7 @@ from manifests.words import compare, marked
 
 COLUMNS = ("change", "before", "after", "rows", "hours", "text_changed")
 EXAMPLE_COLUMNS = ("change", "segment_id", "language", "before", "after", "text_before", "text_after", "words")
+CHANGES = ("only in A", "only in B", "left", "came back", "other reason", "text", "same")
 _WANTED = ("source_id", "segment_id", "source_uri", "duration", "language", "drop_reason", "text")
 
 
@@ -99,72 +106,203 @@ def diff(a: Side, b: Side, examples: int = 20) -> tuple[list[dict[str, Any]], li
 
     Changes: `only in A`, `only in B`; `left` (live in A, dropped in B), `came back`; `other reason`; `text` (live or dropped in both for the same
     reason, other words); `same`. `text_changed` counts other words among all of them. Rows are matched by source and segment; by segment alone
-    where the two have no source in common (the same audio from elsewhere). Parts that both have are not read.
+    where the two have no source in common (the same audio from elsewhere).
+
+    Parts that both have are not read, and parts in the same place that hold the same segments are compared row by row, a part at a time: so two
+    filters of a large corpus differ in seconds. Only what is left over is joined.
     """
-    connection = connect()
-    for one in (a, b):
-        if not one.store.local:
-            connection.register_filesystem(one.store.fs)
+    changes = _Changes(examples)
     shared = {ref.digest for ref in a.parts or ()} & {ref.digest for ref in b.parts or ()}
-    connection.execute(f"CREATE VIEW a AS {a.select(connection, shared)}")
-    connection.execute(f"CREATE VIEW b AS {b.select(connection, shared)}")
+    for ref in a.parts or ():
+        if ref.digest in shared:
+            seconds = ref.counts.seconds + sum(seconds for _, seconds in ref.counts.dropped.values())
+            changes.add(("same", None, None, ref.counts.rows, seconds, 0))
+    aligned: set[str] = set()
+    if a.parts and b.parts and len(a.parts) == len(b.parts):
+        pairs = [
+            (one, other) for one, other in zip(a.parts, b.parts, strict=True) if one.digest not in shared and other.digest not in shared
+        ]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for pair, found in zip(pairs, pool.map(lambda pair: _aligned(a.store, pair[0], b.store, pair[1]), pairs), strict=True):
+                if found is not None:
+                    aligned |= {ref.digest for ref in pair}
+                    for change in found:
+                        changes.add(change, pair=pair)
+    with connect() as connection:
+        for one, name in ((a, "a"), (b, "b")):
+            if not one.store.local:
+                connection.register_filesystem(one.store.fs)
+            connection.execute(f"CREATE VIEW {name} AS {one.select(connection, shared | aligned)}")
+        for change, keys in _joined(connection, examples):
+            changes.add(change, keys=keys)
+        table = changes.table()
+        return table, _mixed(
+            [changes.examples(tuple(row[name] for name in COLUMNS[:3]), a.store, b.store, connection) for row in table], examples
+        )
+
+
+Key = tuple[str, str | None, str | None]
+"""Change, and the reasons before and after."""
+Line = tuple[str, str | None, str | None, int, float, int]
+"""The same with rows, seconds, and rows with other words."""
+
+
+class _Changes:
+    """Sums by change, and where rows of each are to be found."""
+
+    def __init__(self, examples: int) -> None:
+        self._examples = examples
+        self._sums: dict[Key, list[float]] = {}
+        self._pairs: dict[Key, list[tuple[PartRef, PartRef]]] = {}
+        self._keys: dict[Key, list[str]] = {}
+
+    def add(self, line: Line, pair: tuple[PartRef, PartRef] | None = None, keys: Sequence[str] = ()) -> None:
+        """Count rows; they are in a pair of parts, or have these keys."""
+        change, before, after, rows, seconds, changed = line
+        key = (change, before, after)
+        sums = self._sums.setdefault(key, [0, 0.0, 0])
+        for place, value in enumerate((rows, seconds, changed)):
+            sums[place] += value
+        if change != "same" and pair is not None:
+            # A few parts at random, the same each time.
+            found = sorted([*self._pairs.get(key, ()), pair], key=lambda pair: hashlib.sha256(pair[0].digest.encode()).digest())
+            self._pairs[key] = found[: self._examples]
+        self._keys.setdefault(key, []).extend(keys)
+
+    def table(self) -> list[dict[str, Any]]:
+        """The rows of the table."""
+        order = sorted(self._sums, key=lambda key: (CHANGES.index(key[0]), -self._sums[key][0], str(key)))
+        return [
+            dict(zip(COLUMNS, (*key, int(rows), round(seconds / 3600, 4), int(changed)), strict=True))
+            for key, (rows, seconds, changed) in ((key, self._sums[key]) for key in order)
+        ]
+
+    def examples(self, key: Key, a: Store, b: Store, connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+        """Some rows of a change."""
+        if key[0] == "same" or not self._examples:
+            return []
+        found = [row for one, other in self._pairs.get(key, ()) for row in _pair_examples(key, a, one, b, other, self._examples)]
+        if keys := self._keys.get(key):
+            found += _view_examples(key[0], connection, keys)
+        return sorted(found, key=lambda row: hashlib.sha256(row["segment_id"].encode()).digest())[: self._examples]
+
+
+def _mixed(examples: Sequence[Sequence[dict[str, Any]]], count: int) -> list[dict[str, Any]]:
+    """Some of every change, `count` in all, in the order of the changes."""
+    turns = [(place, turn) for turn in range(count) for place, rows in enumerate(examples) if turn < len(rows)]
+    return [examples[place][turn] for place, turn in sorted(turns[:count])]
+
+
+def _aligned(a: Store, one: PartRef, b: Store, other: PartRef) -> list[Line] | None:
+    """The changes between two parts that hold the same segments in the same order; None if they do not."""
+    old, new = (_read(store, ref) for store, ref in ((a, one), (b, other)))
+    if len(old) != len(new) or any(not old[name].equals(new[name]) for name in ("source_id", "segment_id")):
+        return None
+    others, moved = _differs(old["text"], new["text"]), _differs(old["drop_reason"], new["drop_reason"])
+    apart = pc.or_(others, moved)
+    seconds = pc.fill_null(new["duration"], 0.0)
+    different = pc.sum(apart, min_count=0).as_py()
+    found: list[Line] = [("same", None, None, len(new) - different, pc.sum(seconds.filter(pc.invert(apart)), min_count=0).as_py(), 0)]
+    if different:
+        columns = {"before": old["drop_reason"], "after": new["drop_reason"], "changed": others, "seconds": seconds}
+        table = pa.table({name: column.filter(apart) for name, column in columns.items()})
+        groups = table.group_by(["before", "after"]).aggregate([("seconds", "sum"), ("seconds", "count"), ("changed", "sum")])
+        found += [
+            (
+                _change(group["before"], group["after"]),
+                group["before"],
+                group["after"],
+                group["seconds_count"],
+                group["seconds_sum"],
+                group["changed_sum"],
+            )
+            for group in groups.to_pylist()
+        ]
+    return found
+
+
+def _differs(old: pa.ChunkedArray, new: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether two columns differ, row by row; null is equal to null."""
+    return pc.if_else(pc.and_(pc.is_valid(old), pc.is_valid(new)), pc.not_equal(old, new), pc.xor(pc.is_valid(old), pc.is_valid(new)))
+
+
+def _pair_examples(key: Key, a: Store, one: PartRef, b: Store, other: PartRef, count: int) -> list[dict[str, Any]]:
+    """Some rows of a change in two parts that hold the same segments."""
+    old, new = (_read(store, ref, "language") for store, ref in ((a, one), (b, other)))
+    differ = pc.or_(_differs(old["text"], new["text"]), _differs(old["drop_reason"], new["drop_reason"]))
+    for table, reason in ((old, key[1]), (new, key[2])):
+        column = table["drop_reason"]
+        differ = pc.and_(differ, pc.is_null(column) if reason is None else pc.fill_null(pc.equal(column, reason), False))
+    rows = zip(old.filter(differ)[:count].to_pylist(), new.filter(differ)[:count].to_pylist(), strict=True)
+    return [_example(key[0], before, after) for before, after in rows]
+
+
+def _view_examples(change: str, connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of these keys in the views `a` and `b`."""
+    sides = []
+    for name in ("a", "b"):
+        cursor = connection.execute(
+            f"SELECT segment_id, source_id, language, drop_reason, text FROM {name} WHERE coalesce(segment_id, source_id) IN (SELECT unnest(?))",
+            [list(keys)],
+        )
+        names = [field[0] for field in cursor.description or []]
+        rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+        sides.append({row["segment_id"] or row["source_id"]: row for row in rows})
+    return [_example(change, sides[0].get(key), sides[1].get(key)) for key in keys]
+
+
+def _example(change: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> dict[str, Any]:
+    row = new or old or {}
+    old, new = old or {}, new or {}
+    before, after = old.get("text"), new.get("text")
+    words = marked(compare(before, after)) if before != after else None
+    key = row["segment_id"] or row["source_id"]
+    values = (change, key, row["language"], old.get("drop_reason"), new.get("drop_reason"), before, after, words)
+    return dict(zip(EXAMPLE_COLUMNS, values, strict=True))
+
+
+def _read(store: Store, ref: PartRef, *more: str) -> pa.Table:
+    """The compared columns of a part, and more, null where it has none."""
+    names = ("source_id", "segment_id", "duration", "drop_reason", "text", *more)
+    with store.open(ref.path) as handle:
+        file = pq.ParquetFile(handle)
+        table = file.read([name for name in names if name in file.schema_arrow.names], use_threads=False)
+    for name in names:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(len(table), pa.float64() if name == "duration" else pa.string()))
+    return table
+
+
+def _change(before: str | None, after: str | None) -> str:
+    """What became of a row that is not the same."""
+    if before is None and after is not None:
+        return "left"
+    if before is not None and after is None:
+        return "came back"
+    return "other reason" if before != after else "text"
+
+
+def _joined(connection: duckdb.DuckDBPyConnection, examples: int) -> Iterator[tuple[Line, Sequence[str]]]:
+    """The changes between the views `a` and `b`, whose rows may be in any order."""
     by_source = connection.execute("SELECT count(*) FROM (SELECT source_id FROM a INTERSECT SELECT source_id FROM b)").fetchall()[0][0]
-    key = "coalesce(segment_id, source_id)"
-    columns = f"{key} AS key, {'source_id' if by_source else 'NULL'} AS source, drop_reason, hash(text) AS words, duration, TRUE AS there"
+    columns = f"coalesce(segment_id, source_id) AS key, {'source_id' if by_source else 'NULL'} AS source, drop_reason, hash(text) AS words, duration, TRUE AS there"
     match = "a_.key = b_.key" + (" AND a_.source = b_.source" if by_source else "")
     rows = connection.execute(
         f"""
         WITH a_ AS (SELECT {columns} FROM a), b_ AS (SELECT {columns} FROM b),
         joined AS (
-            SELECT coalesce(b_.key, a_.key) AS key, coalesce(b_.duration, a_.duration) AS duration,
-                   a_.drop_reason AS before, b_.drop_reason AS after, a_.words IS DISTINCT FROM b_.words AND a_.there AND b_.there AS changed,
-                   CASE WHEN b_.there IS NULL THEN 'only in A' WHEN a_.there IS NULL THEN 'only in B'
-                        WHEN before IS NULL AND after IS NOT NULL THEN 'left' WHEN before IS NOT NULL AND after IS NULL THEN 'came back'
-                        WHEN before IS DISTINCT FROM after THEN 'other reason' WHEN changed THEN 'text' ELSE 'same' END AS change
+            SELECT coalesce(b_.key, a_.key) AS key, coalesce(b_.duration, a_.duration) AS duration, a_.there AS in_a, b_.there AS in_b,
+                   a_.drop_reason AS before, b_.drop_reason AS after, a_.words IS DISTINCT FROM b_.words AND a_.there AND b_.there AS changed
             FROM a_ FULL JOIN b_ ON {match})
-        SELECT change, CASE WHEN change <> 'same' THEN before END AS before, CASE WHEN change <> 'same' THEN after END AS after, count(*) AS rows, coalesce(sum(duration), 0) / 3600 AS hours,
-               count(*) FILTER (changed) AS text_changed, arg_min(key, hash(key), {max(1, examples)}) FILTER (change <> 'same') AS keys
+        SELECT in_a, in_b, before, after, changed, count(*), coalesce(sum(duration), 0), arg_min(key, hash(key), {max(1, 2 * examples)})
         FROM joined GROUP BY ALL
         """
     ).fetchall()
-    table = [dict(zip((*COLUMNS, "keys"), row, strict=True)) for row in rows]
-    _add_shared(table, a, shared)
-    order = ("only in A", "only in B", "left", "came back", "other reason", "text", "same")
-    table.sort(key=lambda row: (order.index(row["change"]), -row["rows"], str(row["before"]), str(row["after"])))
-    chosen = [row["keys"] or [] for row in table if row["change"] != "same"]
-    mixed = [key for turn in range(examples) for keys in chosen for key in keys[turn : turn + 1]][:examples]  # some of every change
-    summary = [{name: round(row[name], 4) if name == "hours" else row[name] for name in COLUMNS} for row in table]
-    return summary, _examples(connection, table, mixed)
-
-
-def _add_shared(table: list[dict[str, Any]], a: Side, shared: set[str]) -> None:
-    """Rows of the parts that both have, to those that are the same."""
-    counts = [ref.counts for ref in a.parts or () if ref.digest in shared]
-    if not counts:
-        return
-    line = next((row for row in table if row["change"] == "same"), None)
-    if line is None:
-        line = {"change": "same", "before": None, "after": None, "rows": 0, "hours": 0.0, "text_changed": 0, "keys": None}
-        table.append(line)
-    line["rows"] += sum(item.rows for item in counts)
-    line["hours"] += sum(item.seconds + sum(seconds for _, seconds in item.dropped.values()) for item in counts) / 3600
-
-
-def _examples(connection: duckdb.DuckDBPyConnection, table: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
-    if not keys:
-        return []
-    sides = []
-    for name in ("a", "b"):
-        cursor = connection.execute(
-            f"SELECT coalesce(segment_id, source_id) AS key, language, drop_reason, text FROM {name} WHERE list_contains(?, key)",
-            [list(keys)],
+    for in_a, in_b, before, after, changed, count, seconds, keys in rows:
+        same = in_a and in_b and before == after and not changed
+        change = "only in A" if not in_b else "only in B" if not in_a else "same" if same else _change(before, after)
+        yield (
+            ((change, None, None, count, seconds, 0), ())
+            if same
+            else ((change, before, after, count, seconds, count * bool(changed)), keys)
         )
-        sides.append({key: (language, reason, text) for key, language, reason, text in cursor.fetchall()})
-    change = {key: row["change"] for row in table for key in row["keys"] or () if row["change"] != "same"}
-    found = []
-    for key in keys:
-        old, new = (each.get(key, (None, None, None)) for each in sides)
-        runs = compare(old[2], new[2]) if old[2] != new[2] else []
-        values = (change[key], key, new[0] or old[0], old[1], new[1], old[2], new[2], marked(runs) if runs else None)
-        found.append(dict(zip(EXAMPLE_COLUMNS, values, strict=True)))
-    return found

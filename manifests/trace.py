@@ -19,9 +19,9 @@ def trace(corpus: Corpus, wanted: str) -> list[dict[str, Any]]:
     """
     stages = corpus.views
     infos = {manifest.stage: manifest.info() for manifest in corpus.manifests}
-    columns = {stage: corpus.columns(stage) for stage in stages}
     places = _places(corpus, wanted)
     sources = {manifest.stage: _source(corpus, manifest, places) for manifest in corpus.manifests if manifest.stage in stages}
+    columns = {stage: {row["column_name"] for row in corpus.query(f"DESCRIBE {source}")} for stage, source in sources.items()}
 
     def rows(stage: str, column: str, value: str) -> list[dict[str, Any]]:
         if column not in columns[stage]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from manifests.corpus import Corpus, Manifest
+from manifests.funnel import own_drops
 from pipeline.contract import SilverError
 from stages.filter import Filter, lowest_confidence
 from stages.gold import Utterance
@@ -20,8 +21,13 @@ from workflows.evaluate.table import Judged, judge
 
 COLUMNS = ("slice", "rows", "segments", "hours", "expected_wer")
 GOLD_COLUMNS = (*COLUMNS, "wer", "low", "high", "gold_segments")
-STATES = ("kept now", "kept then", "comes back", "leaves")
-_KEPT = {"kept now": "now", "kept then": "later", "comes back": "later AND NOT now", "leaves": "now AND NOT later"}
+_KEPT: dict[str, Callable[[bool, bool], bool]] = {
+    "kept now": lambda now, _: now,
+    "kept then": lambda _, later: later,
+    "comes back": lambda now, later: later and not now,
+    "leaves": lambda now, later: now and not later,
+}
+"""Rows of the table a slice, and whether a segment is in them that is kept now, or would be."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ def change(manifest: Manifest, overrides: Sequence[str]) -> Change:
 def what_if(
     corpus: Corpus, manifest: Manifest, wanted: Change, by: str, gold: Sequence[Utterance] = (), *, fold_accents: bool = False
 ) -> list[dict[str, Any]]:
-    """Four rows (`STATES`) for every value of the column `by`, the most hours first, and for all: segments, hours, and the WER that the confidence
+    """Four rows (`_KEPT`) for every value of the column `by`, the most hours first, and for all: segments, hours, and the WER that the confidence
     expects there; with gold, the WER that it tells, with its 95 % interval. Expected errors are weighted by letters (by seconds where they were not counted).
 
     Raises:
@@ -75,32 +81,45 @@ def what_if(
         raise SilverError(f"{manifest.stage} has no column {by!r} to take the segments apart by")
     later = _later(corpus, manifest, wanted, there)
     view = _view(manifest, wanted, there, later, by)
-    sums = ", ".join(f"count(*) FILTER ({kept}), sum(duration) FILTER ({kept}), {_expected(kept)}" for kept in _KEPT.values())
+    query = f"""
+        SELECT slice, now, later, count(*) AS segments, sum(duration) AS seconds, sum(weight) FILTER (confidence IS NOT NULL) AS weight,
+               sum(weight * (1 - confidence)) AS wrong
+        FROM ({view}) GROUP BY slice, now, later
+    """  # noqa: S608 - checked rules
     try:
-        rows = corpus.connection.execute(f"SELECT slice, {sums} FROM ({view}) GROUP BY slice").fetchall()  # noqa: S608 - checked rules
-        whole = corpus.connection.execute(f"SELECT NULL, {sums} FROM ({view})").fetchall() if len(rows) != 1 else []  # noqa: S608
+        groups = corpus.query(query)
     except duckdb.Error as error:
         raise SilverError(f"the rules cannot be computed: {str(error).splitlines()[0]}") from error
     judged = judge(corpus, gold, fold_accents=fold_accents) if gold else []
     kept_then = _ids(corpus, view, judged) if judged else set()
+    seconds: dict[Any, float] = {}
+    for group in groups:
+        seconds[group["slice"]] = seconds.get(group["slice"], 0.0) + group["seconds"] * group["now"]
+    slices = sorted(seconds, key=lambda value: (-seconds[value], str(value)))
     table = []
-    for number, (value, *sums_of) in enumerate([*sorted(rows, key=lambda row: -(row[2] or 0)), *whole]):
-        name = "all" if number == len(rows) else value
-        for place, state in enumerate(STATES):
-            segments, seconds, expected = sums_of[3 * place : 3 * place + 3]
-            line = {"slice": name, "rows": state, "segments": segments, "hours": round((seconds or 0) / 3600, 4)}
-            line["expected_wer"] = None if expected is None else round(expected, 4)
-            mine = [item for item in judged if number == len(rows) or item.row.get(by) == value]
-            table.append(line | (_true(mine, kept_then, state) if gold else {}))
+    for value, name in [*((value, value) for value in slices), *([(None, "all")] if len(slices) != 1 else [])]:
+        whole = name == "all" and value is None
+        mine = [group for group in groups if whole or group["slice"] == value]
+        known = [item for item in judged if whole or item.row.get(by) == value]
+        for state, kept in _KEPT.items():
+            table.append({"slice": name, "rows": state} | _sum(mine, kept) | (_true(known, kept_then, kept) if gold else {}))
     return table
+
+
+def _sum(groups: Sequence[Mapping[str, Any]], kept: Callable[[bool, bool], bool]) -> dict[str, Any]:
+    chosen = [group for group in groups if kept(group["now"], group["later"])]
+    total = {name: sum(group[name] or 0 for group in chosen) for name in ("segments", "seconds", "weight", "wrong")}
+    expected = round(total["wrong"] / total["weight"], 4) if total["weight"] else None
+    return {"segments": total["segments"], "hours": round(total["seconds"] / 3600, 4), "expected_wer": expected}
 
 
 def _later(corpus: Corpus, manifest: Manifest, wanted: Change, there: Mapping[str, str]) -> str:
     """SQL of: it would stay. Rules that do not change are not computed again: their verdict is in `drop_reason`."""
-    rules = manifest.rules or {}
-    stay = [name for name in rules if name not in wanted.rules]
-    listed = ", ".join(f"'{name}'" for name in stay)
-    conditions = [f"NOT list_has_any(string_split(coalesce(drop_reason, ''), ';'), [{listed}])"] if stay else []
+    # The few combinations of reasons that there are stand in the counts of the parts: no string is taken apart row by row.
+    unchanged = (manifest.rules or {}).keys() - wanted.rules.keys()
+    fine = [reasons for reasons in own_drops(manifest.stage, manifest.counts()) if not unchanged.intersection(reasons.split(";"))]
+    listed = ", ".join("'" + reasons.replace("'", "''") + "'" for reasons in fine)
+    conditions = [f"(drop_reason IS NULL OR drop_reason IN ({listed}))" if fine else "drop_reason IS NULL"]
     for name, rule in wanted.rules.items():
         if rule is None:
             continue
@@ -112,7 +131,7 @@ def _later(corpus: Corpus, manifest: Manifest, wanted: Change, there: Mapping[st
                 f"rule {name}: {manifest.stage} has no column {missing[0]!r}" + (f"; did you mean {close[0]!r}?" if close else "")
             )
         conditions.append(f"(({rule}\n) IS TRUE)")
-    passing = " AND ".join(conditions) or "TRUE"
+    passing = " AND ".join(conditions)
     if wanted.target_wer is None:
         return passing
     if "confidence" not in there:
@@ -146,17 +165,12 @@ def _rows(manifest: Manifest, there: Mapping[str, str], kept: Sequence[str]) -> 
     ]
     return (
         f'SELECT {", ".join(clean)} FROM "{manifest.stage}" '  # noqa: S608 - names of columns
-        f"WHERE segment_id IS NOT NULL AND (drop_reason IS NULL OR drop_stage = '{manifest.stage}')"
+        f"WHERE drop_reason IS NULL OR drop_stage = '{manifest.stage}'"
     )
 
 
 def _weight(there: Mapping[str, str]) -> str:
     return "coalesce(letters_per_second * duration, duration)" if "letters_per_second" in there else "duration"
-
-
-def _expected(kept: str) -> str:
-    known = f"FILTER ({kept} AND confidence IS NOT NULL)"
-    return f"sum(weight * (1 - confidence)) {known} / nullif(sum(weight) {known}, 0)"
 
 
 def _ids(corpus: Corpus, view: str, judged: Sequence[Judged]) -> set[str]:
@@ -165,13 +179,8 @@ def _ids(corpus: Corpus, view: str, judged: Sequence[Judged]) -> set[str]:
     return {row[0] for row in corpus.connection.execute(query, [wanted]).fetchall()}
 
 
-def _true(judged: Sequence[Judged], kept_then: set[str], state: str) -> dict[str, Any]:
-    chosen = [
-        item.errors
-        for item in judged
-        if {"now": item.kept, "later": (then := item.errors.segment_id in kept_then), "later AND NOT now": then and not item.kept,
-            "now AND NOT later": item.kept and not then}[_KEPT[state]]
-    ]  # fmt: skip
+def _true(judged: Sequence[Judged], kept_then: set[str], kept: Callable[[bool, bool], bool]) -> dict[str, Any]:
+    chosen = [item.errors for item in judged if kept(item.kept, item.errors.segment_id in kept_then)]
     if not chosen:
         return {"wer": None, "low": None, "high": None, "gold_segments": 0}
     rate = wer(chosen)

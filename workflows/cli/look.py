@@ -247,6 +247,32 @@ def what_if(
 
 
 @app.command()
+def report(
+    corpus: CorpusArgument,
+    overrides: Overrides = None,
+    out: Annotated[str | None, typer.Option(help="file to write; report.html in the root by default")] = None,
+    clips: Annotated[int, typer.Option(min=0, help="segments to listen to, a reason; and as many that were kept")] = 50,
+    gold: Annotated[
+        str | None,
+        typer.Option(help="known transcripts, as `silver evaluate` takes them: then the page says how well the confidence knows"),
+    ] = None,
+    fold_accents: Annotated[bool, typer.Option("--fold-accents", help="accents count as nothing: the gold was typed without them")] = False,
+) -> None:
+    """Write the corpus as one HTML page: funnel, signals, channels, and a desk to listen at. It needs no server and no network.
+
+    silver report OUT
+    """
+    from workflows.report.main import report as write
+
+    opened = open_corpus(corpus, overrides)
+    with known_files():
+        path = write(opened, out, clips, gold, fold_accents=fold_accents)
+    for note in opened.notes:
+        typer.echo(f"note: {printable(note)}", err=True)
+    typer.echo(path)
+
+
+@app.command()
 def verify(
     release: Annotated[str, typer.Argument(help="a release folder, for instance OUT/releases/<version>")],
     fast: Annotated[bool, typer.Option("--fast", help="checksums and counts only; do not decode audio")] = False,

@@ -19,12 +19,16 @@ COLOURS = {"confidence": "#0b6", "mean word probability": "#c60", "a perfect ran
 
 def page(judged: Sequence[Judged], title: str) -> str:
     """The page; `title` is text."""
-    plots = [_reliability(judged), _curves(judged)]
     style = "body{font:15px sans-serif;margin:2em;color:#222;background:#fff}figure{display:inline-block;margin:1em}svg{background:#fafafa}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{style}</style>'
-        f"<h1>{escape(title)}</h1>{''.join(plots)}</html>\n"
+        f"<h1>{escape(title)}</h1>{''.join(plots(judged))}</html>\n"
     )
+
+
+def plots(judged: Sequence[Judged]) -> list[str]:
+    """The two figures, as HTML."""
+    return [_reliability(judged), _curves(judged)]
 
 
 def _reliability(judged: Sequence[Judged]) -> str:

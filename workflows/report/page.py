@@ -1,0 +1,44 @@
+"""The page: what was collected, as JSON that a script draws. Nothing in it is fetched, and text from the web is only ever set as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from workflows.audit.sheet import COLUMNS
+
+ASSETS = Path(__file__).parent / "assets"
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; media-src data: blob:; img-src data:; base-uri 'none'; form-action 'none'"
+"""Content security policy: the browser itself refuses to reach any other host."""
+
+
+def page(collected: Mapping[str, Any], figures: Sequence[str] = ()) -> str:
+    """The page as HTML. `figures` are made by Silver (calibration curves), not by anybody else."""
+    title = f"{collected['summary']['recipe'] or 'corpus'}: {collected['summary']['root']}"
+    body = (ASSETS / "report.html").read_text(encoding="utf-8")
+    filled = {
+        "TITLE": escape(title),
+        "POLICY": escape(POLICY, quote=True),
+        "STYLE": (ASSETS / "report.css").read_text(encoding="utf-8"),
+        "FIGURES": "".join(figures)
+        or "<p>No gold was given: <code>silver report ROOT --gold FILE</code> draws how well the confidence knows.</p>",
+        "DATA": embedded({**collected, "sheet": [*COLUMNS, "note"]}),
+        "SCRIPT": (ASSETS / "report.js").read_text(encoding="utf-8"),
+    }
+    pieces = body.split("@@")  # text, name, text, name, ...: what is filled in is never searched again
+    return "".join(filled[piece] if place % 2 else piece for place, piece in enumerate(pieces))
+
+
+def embedded(value: Any) -> str:
+    r"""JSON that can stand in a `<script>`: nothing in it ends the element.
+
+    >>> embedded("</script><script>alert(1)")
+    '"\\u003c/script\\u003e\\u003cscript\\u003ealert(1)"'
+    """
+    text = json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

@@ -48,7 +48,7 @@ def signals(corpus: Corpus, manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def _width(low: float, high: float) -> float:
-    return (high - low) / BINS or 1.0
+    return (high - low or 1.0) / BINS
 
 
 def _count(

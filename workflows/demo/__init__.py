@@ -21,6 +21,7 @@ from workflows.demo.episodes import make_episodes
 from workflows.demo.feed import serve, write_feeds
 from workflows.evaluate.figure import page
 from workflows.evaluate.table import COLUMNS, judge, table
+from workflows.report.main import report
 
 RECIPE = str(Path(__file__).parent.parent.parent / "configs" / "demo.yaml")
 
@@ -52,6 +53,7 @@ def main(folder: str, minutes: float) -> None:
     print(
         f"\nthe corpus: {version}\nlook around: silver rows {home / 'corpus'}, silver trace {home / 'corpus'} ID, silver verify {version}"
     )
+    print(f"look and listen: {report(corpus, None, 50, str(truth), fold_accents=True)}")
     print(f"done in {duration(time.monotonic() - began)}")
 
 

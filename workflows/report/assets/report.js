@@ -176,7 +176,8 @@ function filters() {
   const distinct = key => [...new Set(data.clips.map(clip => clip[key]).filter(Boolean))].sort();
   for (const key of ['language', 'channel']) options(key, distinct(key).map(name => element('option', {value: name}, name)), 'all');
   form.addEventListener('submit', event => event.preventDefault());
-  form.addEventListener('input', () => list());
+  form.elements.words.addEventListener('input', list);
+  form.addEventListener('change', event => { if (event.target.tagName === 'SELECT') list(); });
   list();
 }
 

@@ -1,4 +1,4 @@
-"""Makes the manifests of a corpus of many segments, for `benchmarks/inspection.py`.
+"""Makes the manifests of a corpus of many segments, to look at: `silver funnel OUT`, `silver diff OUT`, ...
 
     .venv/bin/python -m benchmarks.many_segments OUT --parts 3000
 

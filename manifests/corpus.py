@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,7 +94,7 @@ class Manifest:
             yield f"{self.folder}/{name}", "is missing"
         for name in sorted(there):
             if name.endswith(".parquet") and not _is_parquet(self.store, f"{self.folder}/{name}"):
-                yield f"{self.folder}/{name}", "is no Parquet file, or a part of one"
+                yield f"{self.folder}/{name}", "is no Parquet file, or a part of one: remove it"
 
 
 def total(parts: Sequence[PartRef]) -> Counts:
@@ -143,14 +143,17 @@ class Corpus:
         """Files of the current manifests that are gone or cannot be read: path to what is wrong with it."""
         return {path: what for manifest in self.manifests for path, what in manifest.damage()}
 
-    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Rows that DuckDB answers over the views of `connect`. Where parts are gone or damaged it answers without them, and `notes` names them.
+    def query(self, sql: str | Callable[[], str], parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Rows that DuckDB answers over the views of `connection`. Where parts are gone or damaged it answers without them, and `notes` names them;
+        a query that names parts itself is a function, so that it can be asked for once more without those.
 
         Raises:
             duckdb.Error: the query is wrong, or cannot be computed.
         """
         try:
-            return _rows(self.connection, sql, parameters)
+            return _rows(self.connection, sql if isinstance(sql, str) else sql(), parameters)
+        except (duckdb.ParserException, duckdb.CatalogException, duckdb.BinderException):
+            raise  # a mistake in the query: no need to look at every part
         except duckdb.Error as error:
             damage = {path: what for path, what in self.damage().items() if path not in self.left_out}
             if damage:
@@ -163,7 +166,7 @@ class Corpus:
                 self.by_name = True
             else:
                 raise
-            for known in ("connection", "views"):
+            for known in ("connection", "readable"):
                 self.__dict__.pop(known, None)
             return self.query(sql, parameters)
 
@@ -171,16 +174,21 @@ class Corpus:
         """Columns of a view and their DuckDB types."""
         return {row["column_name"]: row["column_type"] for row in self.query(f"DESCRIBE {_name(view)}")}
 
-    def parts_of(self, view: str) -> list[PartRef]:
-        """Parts behind the view of a stage, `segments` or `recordings`, in order."""
-        names = self.views
-        stage = {"segments": names[-1], "recordings": "decode" if "decode" in names else names[0]}.get(view, view)
-        return next(self._readable_parts(manifest) for manifest in self.manifests if manifest.stage == stage)
-
     @cached_property
+    def readable(self) -> dict[str, list[PartRef]]:
+        """Parts of every stage that has any, in order, without those that queries go without."""
+        parts = {manifest.stage: [ref for ref in manifest.parts() if ref.path not in self.left_out] for manifest in self.manifests}
+        return {stage: refs for stage, refs in parts.items() if refs}
+
+    @property
     def views(self) -> list[str]:
         """Stages that have a view, in the order of the recipe."""
-        return [manifest.stage for manifest in self.manifests if self._readable_parts(manifest)]
+        return list(self.readable)
+
+    def stage_of(self, view: str) -> str:
+        """The stage behind a view: `segments` are the rows of the last that ran, `recordings` those of `decode`."""
+        names = self.views
+        return {"segments": names[-1], "recordings": "decode" if "decode" in names else names[0]}.get(view, view)
 
     @cached_property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -188,17 +196,16 @@ class Corpus:
         connection = connect()
         if not self.store.local:
             connection.register_filesystem(self.store.fs)
-        for manifest in self.manifests:
-            if parts := self._readable_parts(manifest):
-                connection.execute(f"CREATE VIEW {_name(manifest.stage)} AS {select_parts(self.store, parts, by_name=self.by_name)}")
-        if names := self.views:
-            connection.execute(f"CREATE VIEW segments AS SELECT * FROM {_name(names[-1])}")
-            connection.execute(f"CREATE VIEW recordings AS SELECT * FROM {_name('decode' if 'decode' in names else names[0])}")
+        for stage, parts in self.readable.items():
+            connection.execute(f"CREATE VIEW {_name(stage)} AS {self.select(parts)}")
+        for view in ("segments", "recordings") if self.readable else ():
+            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {_name(self.stage_of(view))}")
         self._add_funnel(connection)
         return connection
 
-    def _readable_parts(self, manifest: Manifest) -> list[PartRef]:
-        return [ref for ref in manifest.parts() if ref.path not in self.left_out]
+    def select(self, parts: Sequence[PartRef], *, filename: bool = False) -> str:
+        """SQL of all rows of parts of this corpus; `filename`: with the file of each row."""
+        return select_files(self.store, [ref.path for ref in parts], by_name=self.by_name, filename=filename)
 
     def _add_funnel(self, connection: duckdb.DuckDBPyConnection) -> None:
         from manifests.funnel import FUNNEL_COLUMNS, funnel
@@ -216,11 +223,11 @@ def connect() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(config={"temp_directory": f"{tempfile.gettempdir()}/silver-duckdb"})
 
 
-def select_parts(store: Store, parts: Sequence[PartRef], *, by_name: bool = False, filename: bool = False) -> str:
-    """The query over all rows of parts. `by_name`: parts may lack columns of others, which takes a look into every part first; `filename`: with
-    the file of each row.
+def select_files(store: Store, paths: Sequence[str], *, by_name: bool = False, filename: bool = False) -> str:
+    """SQL of all rows of Parquet files. `by_name`: some may lack columns of others, which takes a look into every one first; `filename`: with the
+    file of each row.
     """
-    files = ", ".join(_quote(store.uri(ref.path)) for ref in parts)
+    files = ", ".join(_quote(store.uri(path)) for path in paths)
     options = ", union_by_name = true" * by_name + ", filename = true" * filename
     return f"SELECT * FROM read_parquet([{files}]{options})"
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from manifests.corpus import Corpus, Manifest, connect, select_parts
+from manifests.corpus import Corpus, Manifest, connect, select_files
 from manifests.part import PartRef
 from manifests.release import INDEX, RELEASE
 from manifests.store import Store
@@ -23,7 +23,15 @@ from manifests.words import compare, marked
 COLUMNS = ("change", "before", "after", "rows", "hours", "text_changed")
 EXAMPLE_COLUMNS = ("change", "segment_id", "language", "before", "after", "text_before", "text_after", "words")
 CHANGES = ("only in A", "only in B", "left", "came back", "other reason", "text", "same")
-_WANTED = ("source_id", "segment_id", "source_uri", "duration", "language", "drop_reason", "text")
+_WANTED = {
+    "source_id": "VARCHAR",
+    "segment_id": "VARCHAR",
+    "duration": "DOUBLE",
+    "drop_reason": "VARCHAR",
+    "text": "VARCHAR",
+    "language": "VARCHAR",
+}
+"""What is compared, and told of examples: columns and their types."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +45,12 @@ class Side:
 
     def select(self, connection: duckdb.DuckDBPyConnection, without: set[str]) -> str:
         """SQL of its rows with the columns of `_WANTED`, null where it has none; without parts of these digests."""
-        if self.parts is None:
-            source = "SELECT * FROM read_parquet('" + self.store.uri(self.path).replace("'", "''") + "')"
-        else:
-            left = [ref for ref in self.parts if ref.digest not in without] or list(self.parts[:1])
-            source = select_parts(self.store, left) + (" LIMIT 0" if all(ref.digest in without for ref in self.parts) else "")
+        paths = [self.path] if self.parts is None else [ref.path for ref in self.parts if ref.digest not in without]
+        if not paths:
+            return f"SELECT {', '.join(f'NULL::{kind} AS {name}' for name, kind in _WANTED.items())} WHERE false"
+        source = select_files(self.store, paths)
         there = {row[0] for row in connection.execute(f"DESCRIBE {source}").fetchall()}
-        listed = ", ".join(f'"{name}"' if name in there else f'NULL::VARCHAR AS "{name}"' for name in _WANTED)
+        listed = ", ".join(name if name in there else f"NULL::{kind} AS {name}" for name, kind in _WANTED.items())
         return f"SELECT {listed} FROM ({source})"
 
 
@@ -194,8 +201,11 @@ def _mixed(examples: Sequence[Sequence[dict[str, Any]]], count: int) -> list[dic
 
 
 def _aligned(a: Store, one: PartRef, b: Store, other: PartRef) -> list[Line] | None:
-    """The changes between two parts that hold the same segments in the same order; None if they do not."""
-    old, new = (_read(store, ref) for store, ref in ((a, one), (b, other)))
+    """The changes between two parts that hold the same segments in the same order; None if they do not, or cannot be read: DuckDB then says which."""
+    try:
+        old, new = (_read(store, ref) for store, ref in ((a, one), (b, other)))
+    except (OSError, pa.ArrowInvalid):
+        return None
     if len(old) != len(new) or any(not old[name].equals(new[name]) for name in ("source_id", "segment_id")):
         return None
     others, moved = _differs(old["text"], new["text"]), _differs(old["drop_reason"], new["drop_reason"])

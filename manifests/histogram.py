@@ -41,7 +41,7 @@ def histogram(corpus: Corpus, view: str, column: str, by: str | None = None, whe
     slice_ = f'"{by}"' if by else "NULL"
     measures = "count(*) AS rows, coalesce(sum(duration), 0) / 3600 AS hours, avg((drop_reason IS NULL)::INT) AS kept"
     if kind.startswith(NUMBERS):
-        value = f'CASE WHEN isfinite("{column}"::DOUBLE) THEN "{column}"::DOUBLE END'
+        value = finite(column)
         low, high = corpus.query(
             f"SELECT approx_quantile(v, {TAIL}) AS low, approx_quantile(v, {1 - TAIL}) AS high FROM (SELECT {value} AS v {source})"
         )[0].values()
@@ -69,6 +69,11 @@ def histogram(corpus: Corpus, view: str, column: str, by: str | None = None, whe
         | {"hours": round(row["hours"], 4), "kept": round(row["kept"], 4), "bar": "█" * round(BAR * row["rows"] / longest) or "▏"}
         for row in table
     ]
+
+
+def finite(column: str) -> str:
+    """SQL of a column of numbers, null where it is NaN or infinite."""
+    return f'CASE WHEN isfinite("{column}"::DOUBLE) THEN "{column}"::DOUBLE END'
 
 
 def _most(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from manifests.corpus import Corpus, select_parts
+from manifests.corpus import Corpus
+from manifests.part import PartRef
 
 PARTS = 64
 """Parts to look into first, at least, and four for each row that is wanted: of a large corpus not every row need be read to show twenty."""
@@ -17,16 +18,18 @@ MORE = 8
 def sample_rows(corpus: Corpus, view: str, columns: Sequence[str], where: str, count: int) -> list[dict[str, Any]]:
     """At most `count` rows for which `where`, a condition in SQL, holds: of parts that are drawn at random, by a hash of their identity."""
     listed = ", ".join(f'"{name}"' for name in columns)
-    corpus.query(f'SELECT 1 FROM "{view}" WHERE {where} LIMIT 1')
-    parts = sorted(corpus.parts_of(view), key=lambda ref: hashlib.sha256(ref.key.encode()).digest())
     taken = max(PARTS, 4 * count)
-    while True:
-        source = select_parts(corpus.store, parts[:taken], by_name=corpus.by_name)
+
+    def parts() -> list[PartRef]:
+        return sorted(corpus.readable[corpus.stage_of(view)], key=lambda ref: hashlib.sha256(ref.key.encode()).digest())
+
+    def query() -> str:
         # The subquery keeps the condition in its brackets.
-        query = (
-            f'SELECT {listed} FROM (SELECT * FROM ({source}) AS "{view}" WHERE {where}) ORDER BY hash(source_id, segment_id) LIMIT {count}'
-        )
+        inside = f'SELECT * FROM ({corpus.select(parts()[:taken])}) AS "{view}" WHERE {where}'
+        return f"SELECT {listed} FROM ({inside}) ORDER BY hash(source_id, segment_id) LIMIT {count}"
+
+    while True:
         rows = corpus.query(query)
-        if len(rows) >= count or taken >= len(parts):
+        if len(rows) >= count or taken >= len(parts()):
             return rows
         taken *= MORE

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from manifests.corpus import Corpus
-from manifests.errors import events, runs
+from manifests.runs import events, runs
 
 QUIET = 90.0
 """Seconds after which the holder of a root that has not refreshed its lock is taken for dead; see `pipeline.lock`."""
@@ -64,16 +64,17 @@ def running(corpus: Corpus) -> bool:
 
 
 def last_run(corpus: Corpus) -> list[str]:
-    """Lines for people: the newest run and how it ended, failed parts, slowest parts, workers, the lock, what is damaged."""
+    """Lines for people: the newest run and how it ended, failed parts, slowest parts, workers, the lock."""
     lines = []
     newest = events(corpus)
     if newest:
         parts = [event for event in newest if event["event"] == "part"]
         end = next((event for event in reversed(newest) if event["event"] == "end"), None)
         when = datetime.fromtimestamp(newest[0]["time"], UTC).isoformat(timespec="seconds")
-        took = (newest[-1]["time"] if end or not running(corpus) else time.time()) - newest[0]["time"]
+        alive = running(corpus)
+        took = (newest[-1]["time"] if end or not alive else time.time()) - newest[0]["time"]
         outcome = f"{end['outcome']}{': ' + end['message'].splitlines()[0] if end.get('message') else ''}" if end else "running"
-        if not end and not running(corpus):
+        if not end and not alive:
             outcome = "killed, or its machine is gone; run the recipe again to go on"
         lines.append(f"last run {runs(corpus)[-1]}: began {when}, {took:.0f} s, {len(parts)} part(s) made, {outcome}")
         failed = [event for event in newest if event["event"] == "failed"]
@@ -84,7 +85,12 @@ def last_run(corpus: Corpus) -> list[str]:
         lines += _workers(parts)
     if holder := _holder(corpus):
         lines.append(f"in use by process {holder['pid']} on {holder['host']}, refreshed {time.time() - holder['refreshed']:.0f} s ago")
-    return lines + [f"damaged: {corpus.store.uri(path)} {what}" for path, what in corpus.damage().items()]
+    return lines
+
+
+def damaged(corpus: Corpus) -> list[str]:
+    """Lines for people: files that are gone or cannot be read. It looks at every part."""
+    return [f"damaged: {corpus.store.uri(path)} {what}" for path, what in corpus.damage().items()]
 
 
 def _workers(parts: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from manifests.corpus import Corpus, Manifest, select_parts
+from manifests.corpus import Corpus, Manifest
 
 FEW = 50
 """Parts from which on it is worth looking for the right one first."""
@@ -20,13 +22,17 @@ def trace(corpus: Corpus, wanted: str) -> list[dict[str, Any]]:
     stages = corpus.views
     infos = {manifest.stage: manifest.info() for manifest in corpus.manifests}
     places = _places(corpus, wanted)
-    sources = {manifest.stage: _source(corpus, manifest, places) for manifest in corpus.manifests if manifest.stage in stages}
-    columns = {stage: {row["column_name"] for row in corpus.query(f"DESCRIBE {source}")} for stage, source in sources.items()}
+    manifests = {manifest.stage: manifest for manifest in corpus.manifests}
+    sources = {stage: partial(_source, corpus, manifests[stage], places) for stage in stages}
+    columns = {stage: _columns(corpus, source) for stage, source in sources.items()}
 
     def rows(stage: str, column: str, value: str) -> list[dict[str, Any]]:
         if column not in columns[stage]:
             return []
-        return corpus.query(f'SELECT * FROM ({sources[stage]}) WHERE "{column}" = ? ORDER BY start NULLS FIRST, source_id', [value])
+        return corpus.query(
+            lambda: f'SELECT * FROM ({sources[stage]()}) WHERE "{column}" = ? ORDER BY start NULLS FIRST, source_id',
+            [value],
+        )
 
     # The last stage that knows the id tells who its ancestors are.
     known = next(((column, found) for stage in reversed(stages) for column in KEYS if (found := rows(stage, column, wanted))), None)
@@ -64,23 +70,29 @@ def _places(corpus: Corpus, wanted: str) -> tuple[int, set[int]] | None:
     """
     whole = next((manifest for manifest in corpus.manifests if manifest.stage == "decode" and manifest.success), None)
     parts = whole.listed if whole else []
-    if not parts or len(parts) < FEW or any(ref.path in corpus.left_out for ref in parts):
+    if len(parts) < FEW:
         return None
     uris = {corpus.store.uri(ref.path): place for place, ref in enumerate(parts)}
     recording = wanted.partition("-")[0]
+    where = "recording_id IN (?, ?) OR source_id = ? OR source_uri = ?"
     found = corpus.query(
-        f"SELECT DISTINCT filename FROM ({select_parts(corpus.store, parts, filename=True)}) "
-        "WHERE recording_id IN (?, ?) OR source_id = ? OR source_uri = ?",
+        lambda: f"SELECT DISTINCT filename FROM ({corpus.select(corpus.readable['decode'], filename=True)}) WHERE {where}",
         [wanted, recording, wanted, wanted],
     )
     return (len(parts), {uris[row["filename"]] for row in found}) if found else None
 
 
+def _columns(corpus: Corpus, source: Callable[[], str]) -> set[str]:
+    return {row["column_name"] for row in corpus.query(lambda: f"DESCRIBE {source()}")}
+
+
 def _source(corpus: Corpus, manifest: Manifest, places: tuple[int, set[int]] | None) -> str:
     """SQL of the rows of a stage among which the wanted ones are."""
-    if places is None or len(manifest.listed) != places[0]:
-        return f'SELECT * FROM "{manifest.stage}"'
-    return select_parts(corpus.store, [manifest.listed[place] for place in sorted(places[1])])
+    if places is not None and len(manifest.listed) == places[0]:
+        near = [ref for ref in (manifest.listed[place] for place in sorted(places[1])) if ref.path not in corpus.left_out]
+        if near:
+            return corpus.select(near)
+    return f'SELECT * FROM "{manifest.stage}"'
 
 
 def _here(stage: str, ancestors: dict[str, Any], rows: Any) -> list[dict[str, Any]]:

@@ -208,13 +208,6 @@ def _override(values: dict[str, Any], override: str) -> tuple[str, ...]:
     path = tuple(key.split("."))
     if not separator or not all(path):
         raise RecipeError(f"override {override!r}: write it as key=value, the key a dotted path such as transcribe.model=base")
-    value: Any = text
-    try:
-        parsed = YAML(typ="safe", pure=True).load(text)
-        # `a: b` in a value is text unless it is written as a mapping.
-        value = parsed if text.lstrip().startswith("{") or not isinstance(parsed, dict) else text
-    except YAMLError:
-        pass  # not YAML, so plain text: `rules.x=a > 0: b`
     target = values
     for step in path[:-1]:
         if target.get(step) is None:
@@ -222,8 +215,22 @@ def _override(values: dict[str, Any], override: str) -> tuple[str, ...]:
         target = target[step]
         if not isinstance(target, dict):
             raise RecipeError(f"override {override!r}: {step!r} holds a value, not further keys")
-    target[path[-1]] = value
+    target[path[-1]] = override_value(text)
     return path
+
+
+def override_value(text: str) -> Any:
+    """What stands behind the `=` of an override, read as YAML.
+
+    >>> override_value("null"), override_value("0.1"), override_value("a: b"), override_value("{a: b}")
+    (None, 0.1, 'a: b', {'a': 'b'})
+    """
+    try:
+        parsed = YAML(typ="safe", pure=True).load(text)
+    except YAMLError:
+        return text  # not YAML, so plain text: `rules.x=a > 0: b`
+    # `a: b` in a value is text unless it is written as a mapping.
+    return parsed if text.lstrip().startswith("{") or not isinstance(parsed, dict) else text
 
 
 def _references(value: Any, tree: Any, path: tuple[str, ...], lines: Mapping[tuple[str, ...], str], source: str) -> Any:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import soundfile
@@ -13,6 +17,13 @@ SAMPLE_RATE = 16_000
 """Hertz, of every recording in the store."""
 
 Samples = npt.NDArray[np.float32]
+
+
+def mp3_uri(samples: Samples, **encoding: Any) -> str:
+    """Samples as MP3 in a data URI, for a page; `encoding` as `soundfile.write` takes it."""
+    sink = io.BytesIO()
+    soundfile.write(sink, samples, SAMPLE_RATE, format="MP3", **encoding)
+    return "data:audio/mpeg;base64," + base64.b64encode(sink.getvalue()).decode()
 
 
 def audio_path(digest: str) -> str:

@@ -149,6 +149,21 @@ def _without_places(node: Any) -> Any:
     return [_without_places(child) for child in node] if isinstance(node, list) else node
 
 
+def check_columns(name: str, rule: str, there: Sequence[str]) -> tuple[str, ...]:
+    """The columns that rule `name` reads.
+
+    Raises:
+        SilverError: one of them is not among those that are there; the message says which is nearest.
+    """
+    used = columns(name, rule)
+    for column in used:
+        if column not in there:
+            close = difflib.get_close_matches(column, there, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(there)}"
+            raise SilverError(f"rule {name}: there is no column {column!r}; {hint}")
+    return used
+
+
 def verdicts(rules: Mapping[str, str], rows: Sequence[Row], schema: pa.Schema | None, threads: int = 1) -> dict[str, list[bool | None]]:
     """What each rule (name: expression) says of each row; `schema` holds the types of the rows' columns.
 
@@ -159,12 +174,7 @@ def verdicts(rules: Mapping[str, str], rows: Sequence[Row], schema: pa.Schema | 
         raise ValueError("rules need the schema of their rows: PartContext(schema=...)")
     used: dict[str, None] = {}
     for name, rule in rules.items():
-        for column in columns(name, rule):
-            if column not in schema.names:
-                close = difflib.get_close_matches(column, schema.names, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(schema.names)}"
-                raise SilverError(f"rule {name}: there is no column {column!r}; {hint}")
-            used[column] = None
+        used |= dict.fromkeys(check_columns(name, rule, schema.names))
     names = sorted(used) or schema.names[:1]
     table = to_table([{name: row.get(name) for name in names} for row in rows], pa.schema([schema.field(name) for name in names]))
     for index, column in enumerate(table.columns):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from manifests.corpus import Corpus, Manifest
@@ -28,6 +28,16 @@ def came_to(manifest: Manifest) -> Iterator[dict[str, Any]]:
         for row in read_flat_rows(manifest.store, ref):
             if row["segment_id"] and (is_live(row) or row["drop_stage"] == manifest.stage):
                 yield row
+
+
+def came_sql(stage: str) -> str:
+    """The condition that `came_to` is, in SQL over the columns of any manifest from the filter on."""
+    return f"(drop_reason IS NULL OR drop_stage = '{stage}')"
+
+
+def weight(there: Container[str]) -> str:
+    """SQL of what a segment counts in an expected WER: its letters, or its seconds where they were not counted."""
+    return "coalesce(letters_per_second * duration, duration)" if "letters_per_second" in there else "duration"
 
 
 def filter_named(corpus: Corpus, stage: str | None) -> Manifest:

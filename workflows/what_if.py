@@ -13,11 +13,13 @@ from pydantic import ValidationError
 from manifests.corpus import Corpus, Manifest
 from manifests.funnel import own_drops
 from pipeline.contract import SilverError
+from pipeline.recipe import override_value
 from stages.filter import Filter, lowest_confidence
 from stages.gold import Utterance
 from stages.measures import wer
-from stages.rules import columns
+from stages.rules import check_columns, columns
 from workflows.evaluate.table import Judged, judge
+from workflows.filtered import came_sql, weight
 
 COLUMNS = ("slice", "rows", "segments", "hours", "expected_wer")
 GOLD_COLUMNS = (*COLUMNS, "wer", "low", "high", "gold_segments")
@@ -44,24 +46,21 @@ def change(manifest: Manifest, overrides: Sequence[str]) -> Change:
     Raises:
         SilverError: it is something else, or no rule; the message says what can be written.
     """
-    name, rules, target = manifest.stage, {}, manifest.info().get("parameters", {}).get("target_wer")
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        off = value.strip() in ("", "null", "~")
-        if equals and key.startswith(f"{name}.rules."):
-            rules[key.removeprefix(f"{name}.rules.")] = None if off else value.strip().strip("\"'" if value[:1] == value[-1:] else "")
-        elif equals and key == f"{name}.target_wer":
-            target = None if off else value
-        else:
-            raise SilverError(
-                f'{override!r} is no change of {name}: write {name}.rules.NAME="EXPRESSION" (or =null) or {name}.target_wer=0.1'
-            )
+    name, target = manifest.stage, manifest.info().get("parameters", {}).get("target_wer")
+    rules: dict[str, Any] = {}
+    can = f'Write {name}.rules.NAME="EXPRESSION" (or =null) or {name}.target_wer=0.1'
     if not overrides:
-        raise SilverError(
-            f'what is to be changed? Write {name}.rules.NAME="EXPRESSION" (or =null) or {name}.target_wer=0.1; see `silver funnel`'
-        )
+        raise SilverError(f"what is to be changed? {can}; `silver funnel` shows the rules")
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if equals and key.startswith(f"{name}.rules."):
+            rules[key.removeprefix(f"{name}.rules.")] = override_value(text)
+        elif equals and key == f"{name}.target_wer":
+            target = override_value(text)
+        else:
+            raise SilverError(f"{override!r} is no change of {name}. {can}")
     try:
-        checked = Filter.Params(rules={rule: text for rule, text in rules.items() if text}, target_wer=target)
+        checked = Filter.Params(rules={rule: text for rule, text in rules.items() if text is not None}, target_wer=target)
     except ValidationError as error:
         raise SilverError("; ".join(str(problem["msg"]).removeprefix("Value error, ") for problem in error.errors())) from error
     return Change(rules, checked.target_wer)
@@ -123,13 +122,7 @@ def _later(corpus: Corpus, manifest: Manifest, wanted: Change, there: Mapping[st
     for name, rule in wanted.rules.items():
         if rule is None:
             continue
-        if missing := [column for column in columns(name, rule) if column not in {known.lower() for known in there}]:
-            import difflib
-
-            close = difflib.get_close_matches(missing[0], there, n=1)
-            raise SilverError(
-                f"rule {name}: {manifest.stage} has no column {missing[0]!r}" + (f"; did you mean {close[0]!r}?" if close else "")
-            )
+        check_columns(name, rule, [column.lower() for column in there])
         conditions.append(f"(({rule}\n) IS TRUE)")
     passing = " AND ".join(conditions)
     if wanted.target_wer is None:
@@ -137,11 +130,11 @@ def _later(corpus: Corpus, manifest: Manifest, wanted: Change, there: Mapping[st
     if "confidence" not in there:
         raise SilverError(f"{manifest.stage} has no column confidence, which target_wer takes: run the stage `confidence` before it")
     query = f"""
-        SELECT round(confidence, 4) AS level, sum({_weight(there)}) AS weight FROM ({_rows(manifest, there, tuple(there))})
+        SELECT round(confidence, 4) AS level, sum({weight(there)}) AS weight FROM ({_rows(manifest, there, tuple(there))})
         WHERE confidence IS NOT NULL AND {passing} GROUP BY level
     """  # noqa: S608 - checked rules
-    levels = corpus.connection.execute(query).fetchall()
-    found = np.array([(level, weight or 0) for level, weight in levels], np.float64).reshape(-1, 2)
+    levels = [(row["level"], row["weight"] or 0) for row in corpus.query(query)]
+    found = np.array(levels, np.float64).reshape(-1, 2)
     return f"{passing} AND round(confidence, 4) >= {lowest_confidence(found[:, 0], found[:, 1], wanted.target_wer)!r}"
 
 
@@ -152,7 +145,7 @@ def _view(manifest: Manifest, wanted: Change, there: Mapping[str, str], later: s
     kept = [column for column in there if column.lower() in used]
     confidence = "confidence" if "confidence" in there else "NULL::DOUBLE AS confidence"
     return f"""
-        SELECT segment_id, "{by}" AS slice, duration, {confidence}, {_weight(there)} AS weight, drop_reason IS NULL AS now, {later} AS later
+        SELECT segment_id, "{by}" AS slice, duration, {confidence}, {weight(there)} AS weight, drop_reason IS NULL AS now, {later} AS later
         FROM ({_rows(manifest, there, kept)})
     """  # noqa: S608 - checked rules
 
@@ -165,18 +158,14 @@ def _rows(manifest: Manifest, there: Mapping[str, str], kept: Sequence[str]) -> 
     ]
     return (
         f'SELECT {", ".join(clean)} FROM "{manifest.stage}" '  # noqa: S608 - names of columns
-        f"WHERE drop_reason IS NULL OR drop_stage = '{manifest.stage}'"
+        f"WHERE {came_sql(manifest.stage)}"
     )
-
-
-def _weight(there: Mapping[str, str]) -> str:
-    return "coalesce(letters_per_second * duration, duration)" if "letters_per_second" in there else "duration"
 
 
 def _ids(corpus: Corpus, view: str, judged: Sequence[Judged]) -> set[str]:
     wanted = [item.row["segment_id"] for item in judged]
     query = f"SELECT segment_id FROM ({view}) WHERE later AND list_contains(?, segment_id)"  # noqa: S608 - checked rules
-    return {row[0] for row in corpus.connection.execute(query, [wanted]).fetchall()}
+    return {row["segment_id"] for row in corpus.query(query, [wanted])}
 
 
 def _true(judged: Sequence[Judged], kept_then: set[str], kept: Callable[[bool, bool], bool]) -> dict[str, Any]:

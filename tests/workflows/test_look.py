@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from manifests.corpus import Corpus
+from manifests.corpus import Corpus, Manifest
+from manifests.part import read_rows
+from manifests.sample import sample_rows
 from manifests.status import running
+from manifests.trace import trace
 from tests.corpus import build_arguments, silver
 
 RULE = "duration between 1 and 9"
@@ -134,6 +137,42 @@ def test_a_damaged_corpus_names_the_file_and_shows_the_rest(moved: Path, tmp_pat
     for command in (("funnel",), ("rows",), ("errors",), ("hist", "confidence"), ("what-if", "filter.rules.duration=null")):
         done = silver(command[0], str(root), *command[1:])
         assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
+def test_a_part_cut_off_in_the_middle_is_gone_without_wherever_parts_are_named(
+    moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(moved, root)
+    monkeypatch.setattr("manifests.trace.FEW", 1)
+    corpus = Corpus(str(root))
+    lost = corpus.query("SELECT segment_id FROM filter ORDER BY segment_id")[-1]["segment_id"]
+    live = {manifest.stage: manifest for manifest in corpus.manifests}["pack"]
+    path = next(ref.path for ref in live.listed if lost in {row["segment_id"] for row in read_rows(corpus.store, ref)})
+    (root / path).write_bytes((root / path).read_bytes()[:3000])
+    for damaged in (Corpus(str(root)), Corpus(str(root))):
+        rows = sample_rows(damaged, "segments", ["segment_id"], "true", 1000)
+        assert len(rows) > 0
+        assert lost not in {row["segment_id"] for row in rows}
+        entries = trace(damaged, lost)
+        assert {entry["stage"] for entry in entries} >= {"decode", "segment", "filter"}
+        assert any(path in note and "is no Parquet file" in note for note in damaged.notes)
+    first = Corpus(str(root))
+    assert {entry["stage"] for entry in trace(first, lost)} >= {"decode", "segment", "filter"}, "a query that names the part itself"
+    filters = [Manifest(first.store, "filter", name) for name in first.store.names("manifests/filter")]
+    changed = next(ref for ref in filters[0].listed if ref.digest not in {other.digest for other in filters[1].listed})
+    (root / changed.path).write_bytes(b"PAR1 cut off")
+    done = silver("diff", str(root))
+    assert (done.returncode, "Traceback" in done.stderr, changed.path.rpartition("/")[2] in done.stderr) == (1, False, True), done.stderr
+
+
+def test_a_rule_that_begins_and_ends_with_a_quote_keeps_them(built: Path) -> None:
+    rows = {
+        row["rows"]: row
+        for row in answer("what-if", str(built), "filter.rules.mine='en' = language or language = 'xx'")
+        if row["slice"] == "en"
+    }
+    assert rows["kept then"]["segments"] == rows["kept now"]["segments"] > 0
 
 
 def test_the_report_is_one_file_with_sound_and_hostile_text_is_only_data(moved: Path, tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
@@ -12,7 +10,7 @@ import soundfile
 
 from manifests.store import Store
 from pipeline.contract import SilverError
-from stages.audio import SAMPLE_RATE, read_audio
+from stages.audio import mp3_uri, read_audio
 from workflows.audit.sheet import COLUMNS, guard
 
 LARGEST = 30_000_000
@@ -90,12 +88,10 @@ def _article(number: int, row: Mapping[str, Any], audio: str) -> str:
 
 
 def _audio(row: Mapping[str, Any], store: Store) -> str:
-    sink = io.BytesIO()
     try:
         samples = read_audio(store, dict(row))
     except (FileNotFoundError, soundfile.LibsndfileError) as error:
         raise SilverError(
             f"{store.uri(row['audio_path'])}, the audio of {row['segment_id']}, cannot be read ({error}); run the recipe again from `decode`"
         ) from error
-    soundfile.write(sink, samples, SAMPLE_RATE, format="MP3")
-    return "data:audio/mpeg;base64," + base64.b64encode(sink.getvalue()).decode()
+    return mp3_uri(samples)

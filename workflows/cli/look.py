@@ -44,7 +44,7 @@ def status(
     """
     from rich.console import Console
 
-    from manifests.status import last_run, running, stages
+    from manifests.status import damaged, last_run, running, stages
 
     console = Console()
     while True:
@@ -54,7 +54,7 @@ def status(
             console.clear()
         show(opened, stages(opened), how)
         if how is Format.TABLE:
-            for line in last_run(opened):
+            for line in [*last_run(opened), *([] if goes_on else damaged(opened))]:
                 typer.echo(printable(line))
         if not goes_on:
             return

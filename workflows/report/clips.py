@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,12 +10,15 @@ import soundfile
 
 from manifests.corpus import Corpus, Manifest
 from manifests.words import compare
-from stages.audio import SAMPLE_RATE, Samples, read_audio
+from stages.audio import Samples, mp3_uri, read_audio
 from stages.rules import columns
 
 KEPT = "kept"
 LONGEST = 30.0
 """Seconds of a clip at most: of a recording that was never cut, its beginning."""
+FULL = "the page is full: `silver report --clips` with a smaller number leaves room"
+Sound = tuple[str | None, list[int], str | None]
+"""MP3 as a data URI and the waveform, or why there is none."""
 PEAKS = 200
 """Points of a waveform."""
 _SIGNALS = (
@@ -48,16 +49,14 @@ def clips(corpus: Corpus, groups: Mapping[str, Sequence[str]], manifest: Manifes
     spent = 0
     for key in wanted:
         if key in rows:
-            found = clip(corpus, rows[key], manifest)
-            if spent > budget:
-                found |= {"audio": None, "why": "the page is full: `silver report --clips` with a smaller number leaves room"}
-            spent += len(found["audio"] or "")
-            yield found
+            sound = _sound(corpus, rows[key]) if spent <= budget else (None, [], FULL)
+            spent += len(sound[0] or "")
+            yield clip(rows[key], manifest, sound)
 
 
-def clip(corpus: Corpus, row: Mapping[str, Any], manifest: Manifest | None) -> dict[str, Any]:
+def clip(row: Mapping[str, Any], manifest: Manifest | None, sound: Sound) -> dict[str, Any]:
     """One row as plain values. Times of words are seconds in the clip."""
-    audio, peaks, why = _sound(corpus, row)
+    audio, peaks, why = sound
     start = row["start"] or 0.0
     text = row.get("text_pnc") or row.get("text_raw") or row.get("text") or ""
     return {
@@ -112,8 +111,7 @@ def _signals(row: Mapping[str, Any], manifest: Manifest | None) -> list[dict[str
     ]
 
 
-def _sound(corpus: Corpus, row: Mapping[str, Any]) -> tuple[str | None, list[int], str | None]:
-    """MP3 as a data URI and the waveform, or why there is none."""
+def _sound(corpus: Corpus, row: Mapping[str, Any]) -> Sound:
     if not row.get("audio_path"):
         return None, [], "it was never decoded"
     end = min(row["end"], row["start"] + LONGEST)
@@ -123,9 +121,7 @@ def _sound(corpus: Corpus, row: Mapping[str, Any]) -> tuple[str | None, list[int
         return None, [], f"{row['audio_path']} cannot be read ({type(error).__name__}); run the recipe again from `decode`"
     if not len(samples):
         return None, [], f"{row['audio_path']} is shorter than it should be"
-    sink = io.BytesIO()
-    soundfile.write(sink, samples, SAMPLE_RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=0.9)  # 24 kbit/s
-    return "data:audio/mpeg;base64," + base64.b64encode(sink.getvalue()).decode(), waveform(samples), None
+    return mp3_uri(samples, bitrate_mode="CONSTANT", compression_level=0.9), waveform(samples), None  # 24 kbit/s
 
 
 def waveform(samples: Samples, points: int = PEAKS) -> list[int]:

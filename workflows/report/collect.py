@@ -8,7 +8,7 @@ from typing import Any
 from manifests.corpus import Corpus, Manifest
 from manifests.funnel import funnel
 from pipeline.contract import SilverError
-from workflows.filtered import last_filter
+from workflows.filtered import last_filter, weight
 from workflows.refine.report import rounds
 from workflows.report.clips import chosen, clips
 from workflows.report.signals import signals
@@ -50,12 +50,9 @@ def _summary(corpus: Corpus, table: Sequence[Mapping[str, Any]]) -> dict[str, An
         if corpus.views
         else []
     )
-    columns = corpus.columns("segments") if corpus.views else {}
     expected = None
-    if "confidence" in columns:
-        weight = "letters_per_second * duration" if "letters_per_second" in columns else "duration"
-        query = f"SELECT sum({weight} * (1 - confidence)) / sum({weight}) AS rate FROM segments WHERE drop_reason IS NULL AND confidence IS NOT NULL"  # noqa: S608
-        expected = corpus.query(query)[0]["rate"]
+    if corpus.views:
+        expected = corpus.query(f"SELECT {_expected(corpus)} AS rate FROM segments WHERE drop_reason IS NULL")[0]["rate"]  # noqa: S608
     return {
         "recipe": corpus.current.get("recipe"),
         "root": corpus.store.root.rstrip("/").rpartition("/")[2],
@@ -69,15 +66,23 @@ def _summary(corpus: Corpus, table: Sequence[Mapping[str, Any]]) -> dict[str, An
     }
 
 
+def _expected(corpus: Corpus) -> str:
+    """SQL of the WER that the confidence expects of segments, null where there is none."""
+    there = corpus.columns("segments")
+    if "confidence" not in there:
+        return "NULL::DOUBLE"
+    each = weight(there)
+    return f"sum({each} * (1 - confidence)) / nullif(sum({each}) FILTER (confidence IS NOT NULL), 0)"
+
+
 def _channels(corpus: Corpus) -> list[dict[str, Any]]:
     """A row a channel: what is kept and what left, and the reason that took most of it away."""
     if not corpus.views:
         return []
-    expected = "confidence" if "confidence" in corpus.columns("segments") else "NULL::DOUBLE"
     query = f"""
         WITH reasons AS (
             SELECT channel, drop_reason, count(*) AS rows, coalesce(sum(duration), 0) / 3600 AS hours,
-                   sum(duration * (1 - {expected})) / sum(duration) FILTER ({expected} IS NOT NULL) AS expected_wer
+                   {_expected(corpus)} AS expected_wer
             FROM segments GROUP BY ALL)
         SELECT channel, coalesce(sum(rows) FILTER (drop_reason IS NULL), 0)::BIGINT AS segments,
                coalesce(sum(hours) FILTER (drop_reason IS NULL), 0) AS hours_kept, coalesce(sum(hours) FILTER (drop_reason IS NOT NULL), 0) AS hours_dropped,

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from manifests.corpus import Corpus, Manifest
-from manifests.histogram import NUMBERS, TAIL
+from manifests.histogram import NUMBERS, TAIL, finite
 from stages.rules import columns
+from workflows.filtered import came_sql
 
 ALWAYS = ("confidence", "duration", "align_score", "snr_db", "label_confidence", "letters_per_second")
 """Shown whether a rule reads them or not."""
@@ -26,8 +27,8 @@ def signals(corpus: Corpus, manifest: Manifest) -> list[dict[str, Any]]:
     names = [name for name in dict.fromkeys([*ALWAYS, *read]) if name in there]
     if not names:
         return []
-    came = f"FROM \"{manifest.stage}\" WHERE (drop_reason IS NULL OR drop_stage = '{manifest.stage}')"
-    value = {name: f'CASE WHEN isfinite("{name}"::DOUBLE) THEN "{name}"::DOUBLE END' for name in names}
+    came = f'FROM "{manifest.stage}" WHERE {came_sql(manifest.stage)}'
+    value = {name: finite(name) for name in names}
     edges = ", ".join(f"approx_quantile({value[name]}, {share})" for name in names for share in (TAIL, 1 - TAIL))
     found = list(corpus.query(f"SELECT {edges} {came}")[0].values())
     languages = [

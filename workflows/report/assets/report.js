@@ -245,6 +245,7 @@ function player(clip) {
     if (audio.duration) audio.currentTime = audio.duration * (event.clientX - box.left) / box.width;
   });
   const follow = () => {
+    cancelAnimationFrame(desk.frame);  // of the frame before, if an event came between: one loop, not one more an event
     const now = audio.currentTime, share = now / (audio.duration || clip.duration || 1);
     [...wave.children].forEach((bar, place) => bar.classList.toggle('played', place / clip.peaks.length < share));
     for (const word of document.querySelectorAll('.spoken button')) {

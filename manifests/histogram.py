@@ -40,7 +40,7 @@ def histogram(corpus: Corpus, view: str, column: str, by: str | None = None, whe
     source = f'FROM "{view}" WHERE {where}'
     slice_ = f'"{by}"' if by else "NULL"
     measures = "count(*) AS rows, coalesce(sum(duration), 0) / 3600 AS hours, avg((drop_reason IS NULL)::INT) AS kept"
-    if kind.startswith(NUMBERS):
+    if is_number(kind):
         value = finite(column)
         low, high = corpus.query(
             f"SELECT approx_quantile(v, {TAIL}) AS low, approx_quantile(v, {1 - TAIL}) AS high FROM (SELECT {value} AS v {source})"
@@ -69,6 +69,11 @@ def histogram(corpus: Corpus, view: str, column: str, by: str | None = None, whe
         | {"hours": round(row["hours"], 4), "kept": round(row["kept"], 4), "bar": "█" * round(BAR * row["rows"] / longest) or "▏"}
         for row in table
     ]
+
+
+def is_number(kind: str) -> bool:
+    """Whether a DuckDB type is one of numbers."""
+    return kind.startswith(NUMBERS) and not kind.endswith("]")
 
 
 def finite(column: str) -> str:

@@ -19,11 +19,16 @@ SAMPLE_RATE = 16_000
 Samples = npt.NDArray[np.float32]
 
 
-def mp3_uri(samples: Samples, **encoding: Any) -> str:
-    """Samples as MP3 in a data URI, for a page; `encoding` as `soundfile.write` takes it."""
+def mp3(samples: Samples, **encoding: Any) -> bytes:
+    """Samples as MP3, for a browser; `encoding` as `soundfile.write` takes it."""
     sink = io.BytesIO()
     soundfile.write(sink, samples, SAMPLE_RATE, format="MP3", **encoding)
-    return "data:audio/mpeg;base64," + base64.b64encode(sink.getvalue()).decode()
+    return sink.getvalue()
+
+
+def mp3_uri(data: bytes) -> str:
+    """MP3 as a data URI, for a page that has no server."""
+    return "data:audio/mpeg;base64," + base64.b64encode(data).decode()
 
 
 def audio_path(digest: str) -> str:

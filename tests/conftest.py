@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -81,5 +82,18 @@ def built(tmp_path_factory: pytest.TempPathFactory, speech_folder: Path, base_mo
 
     root = tmp_path_factory.mktemp("built") / "root"
     done = silver("--executor", "inline", "run", *build_arguments(root, speech_folder, base_model))
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.fixture(scope="session")
+def moved(built: Path, tmp_path_factory: pytest.TempPathFactory, speech_folder: Path, base_model: Path) -> Path:
+    """The corpus after its rule about duration was made stricter; tests read it, and copy it to break it."""
+    from tests.corpus import MOVED_RULE, build_arguments, silver
+
+    root = tmp_path_factory.mktemp("moved") / "root"
+    shutil.copytree(built, root)
+    arguments = build_arguments(root, speech_folder, base_model, f"filter.rules.duration={MOVED_RULE}", "pack.version=v2")
+    done = silver("--executor", "inline", "run", *arguments)
     assert done.returncode == 0, done.stderr
     return root

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
+MOVED_RULE = "duration between 1 and 9"
+"""The filter's rule about duration in the corpus `moved`."""
 
 
 def command(*arguments: str) -> list[str]:

@@ -14,9 +14,7 @@ from manifests.part import read_rows
 from manifests.sample import sample_rows
 from manifests.status import running
 from manifests.trace import trace
-from tests.corpus import build_arguments, silver
-
-RULE = "duration between 1 and 9"
+from tests.corpus import MOVED_RULE, silver
 
 
 def answer(*arguments: str) -> list[dict]:
@@ -25,20 +23,8 @@ def answer(*arguments: str) -> list[dict]:
     return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="module")
-def moved(built: Path, tmp_path_factory: pytest.TempPathFactory, speech_folder: Path, base_model: Path) -> Path:
-    """The corpus after its rule about duration was made stricter."""
-    root = tmp_path_factory.mktemp("moved") / "root"
-    shutil.copytree(built, root)
-    done = silver(
-        "--executor", "inline", "run", *build_arguments(root, speech_folder, base_model, f"filter.rules.duration={RULE}", "pack.version=v2")
-    )
-    assert done.returncode == 0, done.stderr
-    return root
-
-
 def test_what_if_foretells_what_the_run_then_keeps(built: Path, moved: Path) -> None:
-    foretold = {row["rows"]: row for row in answer("what-if", str(built), f"filter.rules.duration={RULE}") if row["slice"] == "en"}
+    foretold = {row["rows"]: row for row in answer("what-if", str(built), f"filter.rules.duration={MOVED_RULE}") if row["slice"] == "en"}
     now, then = (
         answer("sql", str(root), "select count(*) n, sum(duration) s from filter where drop_reason is null")[0] for root in (built, moved)
     )

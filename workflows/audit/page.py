@@ -10,7 +10,7 @@ import soundfile
 
 from manifests.store import Store
 from pipeline.contract import SilverError
-from stages.audio import mp3_uri, read_audio
+from stages.audio import mp3, mp3_uri, read_audio
 from workflows.audit.sheet import COLUMNS, guard
 
 LARGEST = 30_000_000
@@ -94,4 +94,4 @@ def _audio(row: Mapping[str, Any], store: Store) -> str:
         raise SilverError(
             f"{store.uri(row['audio_path'])}, the audio of {row['segment_id']}, cannot be read ({error}); run the recipe again from `decode`"
         ) from error
-    return mp3_uri(samples)
+    return mp3_uri(mp3(samples))

@@ -273,6 +273,29 @@ def report(
 
 
 @app.command()
+def serve(
+    corpus: CorpusArgument,
+    overrides: Overrides = None,
+    host: Annotated[str, typer.Option(help="address to listen at; the default is for this machine alone")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free")] = 8700,
+    name: Annotated[list[str] | None, typer.Option(help="another name of this machine that browsers may use; may be repeated")] = None,
+) -> None:
+    """Serve the page of `silver report` over every segment: search, paging, audio cut when asked for. It reads, and writes nothing.
+
+    silver serve OUT
+
+    On a cluster: `ssh -L 8700:127.0.0.1:8700 HOST`, and open the address that is printed.
+    """
+    import secrets
+
+    from workflows.serve.server import serve as run
+
+    opened = open_corpus(corpus, overrides)
+    with known_files():
+        run(opened.store.root, secrets.token_urlsafe(16), host, port, {other.lower() for other in name or ()}, _tell_address)
+
+
+@app.command()
 def verify(
     release: Annotated[str, typer.Argument(help="a release folder, for instance OUT/releases/<version>")],
     fast: Annotated[bool, typer.Option("--fast", help="checksums and counts only; do not decode audio")] = False,
@@ -290,6 +313,10 @@ def verify(
         render([vars(finding) if not isinstance(finding, dict) else finding for finding in findings], how)
         raise SilverError(f"{release}: {len(findings)} finding(s)")
     typer.echo(f"{release}: every shard, hash, sample and count is right")
+
+
+def _tell_address(address: str) -> None:
+    typer.echo(f"{address}\nWhoever has this address can read the corpus. Ctrl-C ends it.")
 
 
 def _columns(corpus: Any, stage: str) -> list[str]:

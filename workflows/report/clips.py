@@ -10,15 +10,15 @@ import soundfile
 
 from manifests.corpus import Corpus, Manifest
 from manifests.words import compare
-from stages.audio import Samples, mp3_uri, read_audio
+from stages.audio import Samples, mp3, mp3_uri, read_audio
 from stages.rules import columns
 
 KEPT = "kept"
 LONGEST = 30.0
 """Seconds of a clip at most: of a recording that was never cut, its beginning."""
 FULL = "the page is full: `silver report --clips` with a smaller number leaves room"
-Sound = tuple[str | None, list[int], str | None]
-"""MP3 as a data URI and the waveform, or why there is none."""
+Sound = tuple[bytes | None, list[int], str | None]
+"""MP3 and the waveform, or why there is none."""
 PEAKS = 200
 """Points of a waveform."""
 _SIGNALS = (
@@ -49,17 +49,18 @@ def clips(corpus: Corpus, groups: Mapping[str, Sequence[str]], manifest: Manifes
     spent = 0
     for key in wanted:
         if key in rows:
-            sound = _sound(corpus, rows[key]) if spent <= budget else (None, [], FULL)
-            spent += len(sound[0] or "")
-            yield clip(rows[key], manifest, sound)
+            audio, peaks, why = sound(corpus, rows[key]) if spent <= budget else (None, [], FULL)
+            uri = mp3_uri(audio) if audio else None
+            spent += len(uri or "")
+            yield clip(rows[key], manifest) | {"audio": uri, "peaks": peaks, "why": why}
 
 
-def clip(row: Mapping[str, Any], manifest: Manifest | None, sound: Sound) -> dict[str, Any]:
-    """One row as plain values. Times of words are seconds in the clip."""
-    audio, peaks, why = sound
+def clip(row: Mapping[str, Any], manifest: Manifest | None) -> dict[str, Any]:
+    """One row as plain values, without its audio. Times of words are seconds in the clip."""
     start = row["start"] or 0.0
     text = row.get("text_pnc") or row.get("text_raw") or row.get("text") or ""
     return {
+        "key": row["segment_id"] or row["source_id"],
         "id": row["segment_id"] or row["recording_id"] or row["source_id"],
         "reasons": (row["drop_reason"] or KEPT).split(";"),
         "stage": row["drop_stage"],
@@ -81,9 +82,6 @@ def clip(row: Mapping[str, Any], manifest: Manifest | None, sound: Sound) -> dic
         ],
         "signals": _signals(row, manifest),
         "shard": row.get("shard"),
-        "audio": audio,
-        "peaks": peaks,
-        "why": why,
     }
 
 
@@ -111,7 +109,8 @@ def _signals(row: Mapping[str, Any], manifest: Manifest | None) -> list[dict[str
     ]
 
 
-def _sound(corpus: Corpus, row: Mapping[str, Any]) -> Sound:
+def sound(corpus: Corpus, row: Mapping[str, Any]) -> Sound:
+    """The audio of a row, of `LONGEST` seconds at most."""
     if not row.get("audio_path"):
         return None, [], "it was never decoded"
     end = min(row["end"], row["start"] + LONGEST)
@@ -121,7 +120,7 @@ def _sound(corpus: Corpus, row: Mapping[str, Any]) -> Sound:
         return None, [], f"{row['audio_path']} cannot be read ({type(error).__name__}); run the recipe again from `decode`"
     if not len(samples):
         return None, [], f"{row['audio_path']} is shorter than it should be"
-    return mp3_uri(samples, bitrate_mode="CONSTANT", compression_level=0.9), waveform(samples), None  # 24 kbit/s
+    return mp3(samples, bitrate_mode="CONSTANT", compression_level=0.9), waveform(samples), None  # 24 kbit/s
 
 
 def waveform(samples: Samples, points: int = PEAKS) -> list[int]:

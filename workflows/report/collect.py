@@ -21,7 +21,7 @@ AUDIO = 22_000_000
 
 def collect(corpus: Corpus, each: int) -> dict[str, Any]:
     """Summary, funnel, channels, signals, rounds and clips (`each` of them a reason)."""
-    manifest = _filter(corpus)
+    manifest = filter_of(corpus)
     table = funnel(corpus)
     found = {
         "summary": _summary(corpus, table),
@@ -34,7 +34,8 @@ def collect(corpus: Corpus, each: int) -> dict[str, Any]:
     return found | {"notes": list(corpus.notes)}
 
 
-def _filter(corpus: Corpus) -> Manifest | None:
+def filter_of(corpus: Corpus) -> Manifest | None:
+    """The last filter, if there is one."""
     try:
         return last_filter(corpus)
     except SilverError:

@@ -11,22 +11,26 @@ from typing import Any
 from workflows.audit.sheet import COLUMNS
 
 ASSETS = Path(__file__).parent / "assets"
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; media-src data: blob:; img-src data:; base-uri 'none'; form-action 'none'"
+SCRIPTS = ("report.js", "desk.js", "source.js")
+_OWN = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+POLICY = _OWN + "media-src data: blob:"
 """Content security policy: the browser itself refuses to reach any other host."""
+SERVED_POLICY = _OWN + "media-src 'self'; connect-src 'self'"
+"""The same for a page with a server: that server, and no other."""
 
 
-def page(collected: Mapping[str, Any], figures: Sequence[str] = ()) -> str:
-    """The page as HTML. `figures` are made by Silver (calibration curves), not by anybody else."""
+def page(collected: Mapping[str, Any], figures: Sequence[str] = (), *, served: bool = False) -> str:
+    """The page as HTML; `served`: its segments are asked of a server. `figures` are made by Silver (calibration curves), not by anybody else."""
     title = f"{collected['summary']['recipe'] or 'corpus'}: {collected['summary']['root']}"
     body = (ASSETS / "report.html").read_text(encoding="utf-8")
     filled = {
         "TITLE": escape(title),
-        "POLICY": escape(POLICY, quote=True),
+        "POLICY": escape(SERVED_POLICY if served else POLICY, quote=True),
         "STYLE": (ASSETS / "report.css").read_text(encoding="utf-8"),
         "FIGURES": "".join(figures)
         or "<p>No gold was given: <code>silver report ROOT --gold FILE</code> draws how well the confidence knows.</p>",
         "DATA": embedded({**collected, "sheet": [*COLUMNS, "note"]}),
-        "SCRIPT": (ASSETS / "report.js").read_text(encoding="utf-8"),
+        "SCRIPT": "".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS),
     }
     pieces = body.split("@@")  # text, name, text, name, ...: what is filled in is never searched again
     return "".join(filled[piece] if place % 2 else piece for place, piece in enumerate(pieces))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from manifests.corpus import Corpus, Manifest
-from manifests.histogram import NUMBERS, TAIL, finite
+from manifests.histogram import TAIL, finite, is_number
 from stages.rules import columns
 from workflows.filtered import came_sql
 
@@ -21,7 +21,7 @@ _NUMBER = r"(-?\d+(?:\.\d+)?)"
 
 def signals(corpus: Corpus, manifest: Manifest) -> list[dict[str, Any]]:
     """For each signal: `name`, `low` and `high` of its bins, `thresholds`, and `series`: language to rows a bin that are kept and dropped by this filter."""
-    there = {name: kind for name, kind in corpus.columns(manifest.stage).items() if kind.startswith(NUMBERS)}
+    there = {name: kind for name, kind in corpus.columns(manifest.stage).items() if is_number(kind)}
     rules = manifest.rules or {}
     read = [column for name, rule in rules.items() for column in columns(name, rule)]
     names = [name for name in dict.fromkeys([*ALWAYS, *read]) if name in there]

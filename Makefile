@@ -11,6 +11,7 @@ demo: setup
 	.venv/bin/silver demo
 
 test: setup
+	bash deploy/browser.sh
 	.venv/bin/python -m pytest
 
 lint: setup

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from manifests.part import PartRef
 from manifests.store import Store
 from pipeline.contract import Resources, RowStage, SilverError, alone
+from pipeline.metrics import Metrics
 from pipeline.plan import Node, Todo
 from pipeline.worker import Chain, Failed, Made, Step, from_wire, to_wire
 
@@ -144,8 +145,9 @@ class RayExecutor(Executor):
         for group in groups:
             resources = group.resources
             workers = min(resources.workers or 1, len(todo))
+            named = type("+".join(step.stage.name for step in group.steps), (_Worker,), {})  # so that Ray's dashboard says what it is
             dataset = dataset.map_batches(
-                _Worker,
+                named,
                 fn_constructor_args=(store, group.steps, group.first, mailbox, math.ceil(resources.num_cpus or 1)),
                 batch_size=1,
                 # One part at a time: a queue before one actor would leave the others idle, and parts are minutes long.
@@ -301,19 +303,22 @@ class _Worker:
 
         device = "cuda" if ray.get_gpu_ids() else "cpu"
         self.chain, self.first, self.mailbox = Chain(store, steps, device, max(1, threads)), first, mailbox
+        self.metrics = Metrics(store.root.rstrip("/").rpartition("/")[2])
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         value = json.loads(str(batch["part"][0]))
         start = value["start"] - self.first
         if value["failed"] is None and start < len(self.chain.steps):
             ref = PartRef.from_json(value["ref"])
-            made, failed = self.chain.run(
-                value["index"], ref, max(0, start), lambda result: self.mailbox.put.remote(to_wire(result)) and None
-            )
+            made, failed = self.chain.run(value["index"], ref, max(0, start), self._made)
             value["made"] += [to_wire(result) for result in made]
             value["failed"] = to_wire(failed) if failed else None
             value["ref"] = made[-1].ref.to_json() if made else value["ref"]
         return {"part": [json.dumps(value)]}
+
+    def _made(self, made: Made) -> None:
+        self.metrics.made(made)
+        self.mailbox.put.options(name=f"{made.stage} part {made.ref.key}").remote(to_wire(made))
 
 
 class _Mailbox:

@@ -43,10 +43,9 @@ class StageProgress:
         self.parts_done += 1
         self.rows += counts.rows
         self.live += counts.live
-        self.dropped += sum(rows for reason, (rows, _) in counts.dropped.items() if reason.startswith(f"{made.stage}:"))
+        self.dropped += sum(rows for rows, _ in made.dropped.values())
         if made.fresh:
-            # Until a recording is decoded its length is not known: then what came out counts.
-            self.audio_seconds += counts.seconds_in or counts.seconds
+            self.audio_seconds += made.audio_seconds
             self.worker_seconds += made.seconds_taken
             self.errors += made.errors
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import ray
+import requests
 
 from manifests.store import Store
 from pipeline.contract import SilverError
@@ -92,3 +95,35 @@ def test_map_keeps_the_order_and_the_error(executor: RayExecutor) -> None:
     assert list(executor.map(abs, [-3, 2, -1])) == list(InlineExecutor().map(abs, [-3, 2, -1])) == [3, 2, 1]
     with pytest.raises(ValueError, match="invalid literal"):
         list(executor.map(int, ["1", "x"]))
+
+
+def test_prometheus_and_the_dashboard_see_stage_part_and_reason(corner: Corner, executor: RayExecutor, tmp_path: Path) -> None:
+    from ray.util.state import list_tasks
+
+    corner.root = tmp_path / "measured"
+    run(corner.load(f"root={corner.root}"), executor, Progress(quiet=True))
+    wanted = {
+        ("parts", "shout", ""): 2.0,
+        ("rows", "shout", ""): 5.0,
+        ("dropped_rows", "short", "long"): 1.0,
+        ("dropped_rows", "letters", "no_words"): 1.0,
+    }
+    node = ray.nodes()[0]
+    address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    found: dict[tuple[str, str, str], float] = {}
+    for _ in range(60):  # Ray hands metrics on every few seconds
+        found.clear()
+        for name, tags, value in re.findall(
+            r"^ray_silver_(\w+)_total\{(.*)\} (\S+)$", requests.get(address, timeout=10).text, re.MULTILINE
+        ):
+            told = dict(re.findall(r'(\w+)="([^"]*)"', tags))
+            if told["corpus"] == "measured":
+                key = (name, told["stage"], told.get("reason", ""))
+                found[key] = found.get(key, 0) + float(value)  # of all workers
+        if wanted.items() <= found.items():
+            break
+        time.sleep(0.5)
+    assert {name: found.get(name) for name in wanted} == wanted
+    names = [task.name for task in list_tasks(limit=10_000)]
+    assert {f"shout part {path.stem.removeprefix('part-')}" for path in corner.root.glob("manifests/shout/*/part-*")} <= set(names)
+    assert any("letters+shout" in name for name in names)

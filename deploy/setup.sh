@@ -39,5 +39,9 @@ if ! command -v ffmpeg >/dev/null; then
     ln -sf "$(.venv/bin/python -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')" .venv/bin/ffmpeg
 fi
 .venv/bin/python deploy/torchaudio_cpu/install.py
+# pip compiles what it installs and uv does not: where Python is told not to do so itself, every worker would compile torch anew.
+if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then
+    .venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true  # templates that are no Python fail
+fi
 .venv/bin/python deploy/check_imports.py
 touch .venv/.ready

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,8 @@ from manifests.part import Counts, PartRef, part_path, read_ref
 from manifests.store import Store
 
 CURRENT = "manifests/current.json"
+_STRINGS = re.compile("'[^']*'")
+"""In SQL: names of files, in which there are names of stages too."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,17 @@ class Manifest:
         """Write `_SUCCESS`: from now on these parts, in this order, are the manifest."""
         done = {"inputs": inputs, "parts": [ref.to_json() for ref in parts]}
         self.store.write(f"{self.folder}/_SUCCESS", json.dumps(done, separators=(",", ":")).encode())
-        self.__dict__.update(success=done, listed=list(parts))
+        self.__dict__.update(success=done, listed=list(parts), paths=[ref.path for ref in parts])
 
     @cached_property
     def listed(self) -> list[PartRef]:
         """Parts of the finished manifest."""
         return [PartRef.from_json(part) for part in self.success.get("parts", [])]
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """Files of the finished manifest, without a look at what is in them."""
+        return [part["path"] for part in self.success.get("parts", [])]
 
     def on_disk(self) -> dict[str, PartRef]:
         """Every part in the folder by key, listed or not: what a killed run left is found here."""
@@ -151,7 +159,8 @@ class Corpus:
             duckdb.Error: the query is wrong, or cannot be computed.
         """
         try:
-            return _rows(self.connection, sql if isinstance(sql, str) else sql(), parameters)
+            text = sql if isinstance(sql, str) else sql()
+            return _rows(self._knowing(text), text, parameters)
         except (duckdb.ParserException, duckdb.CatalogException, duckdb.BinderException):
             raise  # a mistake in the query: no need to look at every part
         except duckdb.Error as error:
@@ -166,7 +175,7 @@ class Corpus:
                 self.by_name = True
             else:
                 raise
-            for known in ("connection", "readable"):
+            for known in ("_database", "readable"):
                 self.__dict__.pop(known, None)
             return self.query(sql, parameters)
 
@@ -175,10 +184,9 @@ class Corpus:
         return {row["column_name"]: row["column_type"] for row in self.query(f"DESCRIBE {_name(view)}")}
 
     @cached_property
-    def readable(self) -> dict[str, list[PartRef]]:
+    def readable(self) -> Readable:
         """Parts of every stage that has any, in order, without those that queries go without."""
-        parts = {manifest.stage: [ref for ref in manifest.parts() if ref.path not in self.left_out] for manifest in self.manifests}
-        return {stage: refs for stage, refs in parts.items() if refs}
+        return Readable(self.manifests, self.left_out)
 
     @property
     def views(self) -> list[str]:
@@ -190,22 +198,46 @@ class Corpus:
         names = self.views
         return {"segments": names[-1], "recordings": "decode" if "decode" in names else names[0]}.get(view, view)
 
-    @cached_property
+    @property
     def connection(self) -> duckdb.DuckDBPyConnection:
         """DuckDB over the manifests: a view a stage, `recordings`, `segments` and `funnel`."""
+        return self._knowing("show everything")
+
+    @cached_property
+    def _database(self) -> tuple[duckdb.DuckDBPyConnection, set[str]]:
+        """A connection, and the views that it has."""
         connection = connect()
         if not self.store.local:
             connection.register_filesystem(self.store.fs)
-        for stage, parts in self.readable.items():
-            connection.execute(f"CREATE VIEW {_name(stage)} AS {self.select(parts)}")
-        for view in ("segments", "recordings") if self.readable else ():
-            connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {_name(self.stage_of(view))}")
-        self._add_funnel(connection)
+        return connection, set()
+
+    def _knowing(self, sql: str) -> duckdb.DuckDBPyConnection:
+        """The connection, with every view whose name is in a query: a view of some thousand files takes its time, and few are asked for."""
+        connection, known = self._database
+        spoken = _STRINGS.sub("", sql).lower()
+        if "show" in spoken or "information_schema" in spoken or "duckdb_" in spoken:  # whoever asks what there is
+            spoken = " ".join((*self.views, "segments", "recordings", "funnel"))
+        shorthands = {view: self.stage_of(view) for view in ("segments", "recordings") if view in spoken and self.views}
+        for stage in self.views:
+            if stage not in known and (stage.lower() in spoken or stage in shorthands.values()):
+                connection.execute(f"CREATE VIEW {_name(stage)} AS {self.select(self.readable[stage])}")
+                known.add(stage)
+        for view, stage in shorthands.items():
+            if view not in known:
+                connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {_name(stage)}")
+                known.add(view)
+        if "funnel" in spoken and "funnel" not in known:
+            self._add_funnel(connection)
+            known.add("funnel")
         return connection
 
     def select(self, parts: Sequence[PartRef], *, filename: bool = False) -> str:
         """SQL of all rows of parts of this corpus; `filename`: with the file of each row."""
-        return select_files(self.store, [ref.path for ref in parts], by_name=self.by_name, filename=filename)
+        return self.select_paths([ref.path for ref in parts], filename=filename)
+
+    def select_paths(self, paths: Sequence[str], *, filename: bool = False) -> str:
+        """The same of parts by their files."""
+        return select_files(self.store, paths, by_name=self.by_name, filename=filename)
 
     def _add_funnel(self, connection: duckdb.DuckDBPyConnection) -> None:
         from manifests.funnel import FUNNEL_COLUMNS, funnel
@@ -216,6 +248,29 @@ class Corpus:
                 f"INSERT INTO funnel VALUES ({', '.join('?' * len(FUNNEL_COLUMNS))})",
                 [[row[name] for name, _ in FUNNEL_COLUMNS] for row in rows],
             )
+
+
+class Readable(Mapping[str, list[PartRef]]):
+    """Stages that have parts, in the order of the recipe, and their parts, which are looked at when they are asked for."""
+
+    def __init__(self, manifests: Sequence[Manifest], left_out: Container[str]) -> None:
+        self._manifests = {manifest.stage: manifest for manifest in manifests}
+        self._left_out = left_out
+        self._known: dict[str, list[PartRef]] = {}
+
+    def __getitem__(self, stage: str) -> list[PartRef]:
+        if stage not in self._known:
+            self._known[stage] = [ref for ref in self._manifests[stage].parts() if ref.path not in self._left_out]
+        return self._known[stage]
+
+    def __iter__(self) -> Iterator[str]:
+        return (stage for stage, manifest in self._manifests.items() if self._any(stage, manifest))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _any(self, stage: str, manifest: Manifest) -> bool:
+        return any(path not in self._left_out for path in manifest.paths) if manifest.success else bool(self[stage])
 
 
 def connect() -> duckdb.DuckDBPyConnection:

@@ -10,13 +10,14 @@ import hashlib
 import io
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from manifests.schema import Row
 from manifests.store import Store
+
+if TYPE_CHECKING:  # what only reads descriptors, as most commands do, need not wait for pyarrow
+    import pyarrow as pa
+
+    from manifests.schema import Row
 
 _FOOTER = "silver"
 
@@ -95,6 +96,8 @@ def to_table(rows: list[Row], schema: pa.Schema) -> pa.Table:
     Raises:
         ValueError: a row has a key that is no column; the message names it.
     """
+    import pyarrow as pa
+
     columns = set(schema.names)
     for row in rows:
         if extra := row.keys() - columns:
@@ -105,6 +108,8 @@ def to_table(rows: list[Row], schema: pa.Schema) -> pa.Table:
 
 def write_part(store: Store, folder: str, key: str, table: pa.Table, counts: Counts) -> PartRef:
     """Commit a table as part `key` of the manifest in `folder`."""
+    import pyarrow.parquet as pq
+
     sink = io.BytesIO()
     writer = pq.ParquetWriter(sink, table.schema, compression="zstd", use_dictionary=True, store_schema=True)
     writer.write_table(table.combine_chunks(), row_group_size=65536)
@@ -122,6 +127,9 @@ def read_ref(store: Store, path: str) -> PartRef:
     Raises:
         ValueError: the file is not a part.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         with store.open(path) as handle:
             footer = json.loads(pq.read_metadata(handle).metadata[_FOOTER.encode()])
@@ -133,6 +141,8 @@ def read_ref(store: Store, path: str) -> PartRef:
 
 def read_part(store: Store, ref: PartRef, columns: list[str] | None = None) -> pa.Table:
     """The rows of a part, dropped ones included."""
+    import pyarrow.parquet as pq
+
     with store.open(ref.path) as handle:
         return pq.read_table(handle, columns=columns)
 
@@ -145,6 +155,8 @@ def read_rows(store: Store, ref: PartRef) -> list[Row]:
 
 def read_flat_rows(store: Store, ref: PartRef) -> list[Row]:
     """The same without the nested columns (words, labels), which are nearly all of a row: for what looks at a whole corpus at once."""
+    import pyarrow as pa
+
     table = read_part(store, ref)
     rows: list[Row] = table.select([field.name for field in table.schema if not pa.types.is_nested(field.type)]).to_pylist()
     return rows

@@ -69,17 +69,19 @@ def _places(corpus: Corpus, wanted: str) -> tuple[int, set[int]] | None:
     look into the recordings, who are few, finds a segment among millions. None if that is not known.
     """
     whole = next((manifest for manifest in corpus.manifests if manifest.stage == "decode" and manifest.success), None)
-    parts = whole.listed if whole else []
-    if len(parts) < FEW:
+    paths = whole.paths if whole else []
+    if len(paths) < FEW:
         return None
-    uris = {corpus.store.uri(ref.path): place for place, ref in enumerate(parts)}
+    uris = {corpus.store.uri(path): place for place, path in enumerate(paths)}
     recording = wanted.partition("-")[0]
     where = "recording_id IN (?, ?) OR source_id = ? OR source_uri = ?"
     found = corpus.query(
-        lambda: f"SELECT DISTINCT filename FROM ({corpus.select(corpus.readable['decode'], filename=True)}) WHERE {where}",
+        lambda: (
+            f"SELECT DISTINCT filename FROM ({corpus.select_paths([path for path in paths if path not in corpus.left_out], filename=True)}) WHERE {where}"
+        ),
         [wanted, recording, wanted, wanted],
     )
-    return (len(parts), {uris[row["filename"]] for row in found}) if found else None
+    return (len(paths), {uris[row["filename"]] for row in found}) if found else None
 
 
 def _columns(corpus: Corpus, source: Callable[[], str]) -> set[str]:
@@ -88,10 +90,10 @@ def _columns(corpus: Corpus, source: Callable[[], str]) -> set[str]:
 
 def _source(corpus: Corpus, manifest: Manifest, places: tuple[int, set[int]] | None) -> str:
     """SQL of the rows of a stage among which the wanted ones are."""
-    if places is not None and len(manifest.listed) == places[0]:
-        near = [ref for ref in (manifest.listed[place] for place in sorted(places[1])) if ref.path not in corpus.left_out]
+    if places is not None and len(paths := manifest.paths) == places[0]:
+        near = [paths[place] for place in sorted(places[1]) if paths[place] not in corpus.left_out]
         if near:
-            return corpus.select(near)
+            return corpus.select_paths(near)
     return f'SELECT * FROM "{manifest.stage}"'
 
 

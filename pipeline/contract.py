@@ -35,22 +35,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from manifests.part import PartRef
 from manifests.schema import DROP, Row
 from manifests.store import Store
+from pipeline.errors import ItemError as ItemError  # noqa: PLC0414 - stages take it from here
+from pipeline.errors import SilverError as SilverError  # noqa: PLC0414
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class SilverError(Exception):
-    """An error whose message alone tells a user what happened, where, and what to do. Shown without a traceback."""
-
-
-class ItemError(Exception):
-    """One row cannot be processed: it is dropped with `reason` (a short identifier) and `detail` (a sentence)."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
 
 
 class StageParams(BaseModel):

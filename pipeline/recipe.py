@@ -21,17 +21,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from pipeline.contract import Resources, SilverError, Stage
+from pipeline.contract import Resources, Stage
+from pipeline.errors import RecipeError as RecipeError  # noqa: PLC0414 - users of `load` take it from here
 
 FROM_RECIPE = ("language", "seed")
 """Parameters of a stage that take the recipe's value where the stage's section does not set them."""
 
 
 M = TypeVar("M", bound=BaseModel)
-
-
-class RecipeError(SilverError):
-    """The recipe or an override is wrong; nothing has run."""
 
 
 class Header(BaseModel):

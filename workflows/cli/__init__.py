@@ -13,7 +13,7 @@ from typing import NoReturn
 import typer
 
 from manifests.render import printable
-from pipeline.contract import SilverError
+from pipeline.errors import RecipeError, SilverError
 from workflows.cli import build, judge, look
 from workflows.cli.shared import app
 
@@ -22,8 +22,6 @@ __all__ = ["build", "judge", "look", "main"]
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """The entry point of the command `silver`."""
-    from pipeline.recipe import RecipeError
-
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a polite end releases the lock
     try:
         status_code = app(args=arguments, standalone_mode=False)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from manifests.render import Format, printable, render
-from pipeline.contract import SilverError
+from pipeline.errors import SilverError
 from workflows.cli.shared import (
     CorpusArgument,
     FormatOption,

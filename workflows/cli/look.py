@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from manifests.render import Format, coloured, printable, render
-from pipeline.contract import SilverError
+from pipeline.errors import SilverError
 from workflows.cli.shared import (
     CorpusArgument,
     FormatOption,

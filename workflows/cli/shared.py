@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from manifests.render import Format, printable, render
-from pipeline.contract import SilverError
+from pipeline.errors import SilverError
 
 app = typer.Typer(
     name="silver",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -203,12 +203,14 @@ def _mixed(examples: Sequence[Sequence[dict[str, Any]]], count: int) -> list[dic
 def _aligned(a: Store, one: PartRef, b: Store, other: PartRef) -> list[Line] | None:
     """The changes between two parts that hold the same segments in the same order; None if they do not, or cannot be read: DuckDB then says which."""
     try:
-        old, new = (_read(store, ref) for store, ref in ((a, one), (b, other)))
+        same = _same_bytes(a, one, b, other, ("source_id", "segment_id", "text"))
+        old, new = (_read(store, ref, leave=same) for store, ref in ((a, one), (b, other)))
     except (OSError, pa.ArrowInvalid):
         return None
-    if len(old) != len(new) or any(not old[name].equals(new[name]) for name in ("source_id", "segment_id")):
+    if len(old) != len(new) or any(not old[name].equals(new[name]) for name in ("source_id", "segment_id") if name not in same):
         return None
-    others, moved = _differs(old["text"], new["text"]), _differs(old["drop_reason"], new["drop_reason"])
+    moved = _differs(old["drop_reason"], new["drop_reason"])
+    others = pa.chunked_array([pa.repeat(False, len(new))]) if "text" in same else _differs(old["text"], new["text"])
     apart = pc.or_(others, moved)
     seconds = pc.fill_null(new["duration"], 0.0)
     different = pc.sum(apart, min_count=0).as_py()
@@ -271,9 +273,30 @@ def _example(change: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] 
     return dict(zip(EXAMPLE_COLUMNS, values, strict=True))
 
 
-def _read(store: Store, ref: PartRef, *more: str) -> pa.Table:
-    """The compared columns of a part, and more, null where it has none."""
-    names = ("source_id", "segment_id", "duration", "drop_reason", "text", *more)
+def _same_bytes(a: Store, one: PartRef, b: Store, other: PartRef, names: Sequence[str]) -> set[str]:
+    """Which of the columns lie in both files as the same bytes, so that nobody needs to take them apart."""
+    with a.open(one.path) as first, b.open(other.path) as second:
+        old, new = (_column_bytes(handle, names) for handle in (first, second))
+    return {name for name in names if old[name] == new[name]}
+
+
+def _column_bytes(handle: BinaryIO, names: Sequence[str]) -> dict[str, list[tuple[Any, ...]]]:
+    """Type, codec and bytes of columns, a row group at a time; empty lists of a file that has none."""
+    metadata = pq.read_metadata(handle)
+    found: dict[str, list[tuple[Any, ...]]] = {name: [] for name in names}
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            if column.path_in_schema in found:
+                start = column.dictionary_page_offset or column.data_page_offset
+                handle.seek(start)
+                told = (column.physical_type, column.compression, column.num_values, handle.read(column.total_compressed_size))
+                found[column.path_in_schema].append(told)
+    return found
+
+
+def _read(store: Store, ref: PartRef, *more: str, leave: Container[str] = ()) -> pa.Table:
+    """The compared columns of a part, and more, null where it has none; without those that are to be left alone."""
+    names = [name for name in ("source_id", "segment_id", "duration", "drop_reason", "text", *more) if name not in leave]
     with store.open(ref.path) as handle:
         file = pq.ParquetFile(handle)
         table = file.read([name for name in names if name in file.schema_arrow.names], use_threads=False)

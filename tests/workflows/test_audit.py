@@ -80,7 +80,7 @@ def test_corrections_state_the_error_with_an_interval_that_holds_it(tmp_path: Pa
         if number % 5 == 0 and row["text"].count(" ") == 4:
             row |= {"corrected": row["text"].replace("plums", "prunes"), "verdict": ""}
             wrong += 1
-    statement = end(opened, write(tmp_path / "done.csv", rows))
+    statement, _ = end(opened, write(tmp_path / "done.csv", rows))
     whole = statement[0]
     assert (whole["of"], whole["segments"], whole["covered"]) == ("kept labels", 100, 1.0)
     assert whole["value"] == pytest.approx(wrong / (5 * drawn), abs=0.015), "one word of five, in every fifth segment"
@@ -96,7 +96,7 @@ def test_what_was_wrongly_dropped_is_told_and_the_unusable_is_all_wrong(tmp_path
     rows = sheet(folder)
     for row in rows:
         row["verdict"] = "right" if row["segment_id"] in dropped else "unusable"
-    statement = end(opened, write(tmp_path / "done.csv", rows))
+    statement, _ = end(opened, write(tmp_path / "done.csv", rows))
     assert statement[0]["value"] == 1.0
     assert (statement[-1]["of"], statement[-1]["value"]) == ("dropped: share that was right", 1.0)
     assert 0.5 < statement[-1]["low"] < 0.9, "twelve are no proof"
@@ -110,7 +110,7 @@ def test_a_sheet_that_is_half_done_says_how_much_of_it_was_judged(tmp_path: Path
         end(opened, write(tmp_path / "none.csv", rows))
     for row in rows:
         row["verdict"] = "right" if row["language"] == "en" else ""
-    statement = end(opened, write(tmp_path / "half.csv", rows, delimiter=";", encoding="utf-8-sig"))
+    statement, _ = end(opened, write(tmp_path / "half.csv", rows, delimiter=";", encoding="utf-8-sig"))
     assert statement[0]["covered"] == 0.5, "nobody judged the French half"
     assert next(row for row in statement if row["of"] == "kept, fr")["value"] is None
 
@@ -202,7 +202,7 @@ def test_text_from_the_web_is_neither_markup_nor_a_formula(tmp_path: Path) -> No
     rows = sheet(folder)
     for row in rows:
         row["verdict"] = "right"
-    assert end(opened, write(tmp_path / "done.csv", rows))[0]["value"] == 0.0, "the guard is taken off again"
+    assert end(opened, write(tmp_path / "done.csv", rows))[0][0]["value"] == 0.0, "the guard is taken off again"
 
 
 def test_the_card_states_the_error_or_says_that_nobody_measured_it(tmp_path: Path) -> None:
@@ -217,3 +217,24 @@ def test_the_card_states_the_error_or_says_that_nobody_measured_it(tmp_path: Pat
     assert re.search(r"WER 0\.0 \(95 % 0\.0 to 0\.0[678]", said), "48 right labels do not prove that all are"
     assert "judged by a person" in said
     assert "<script>" not in said
+
+
+def test_marks_of_the_desk_are_a_tally_and_no_statement(tmp_path: Path) -> None:
+    opened = corpus(tmp_path / "root")
+    rows = opened.query("SELECT segment_id, language, channel, text, drop_reason FROM segments ORDER BY segment_id")
+    kept, dropped = ([row for row in rows if (row["drop_reason"] is None) is live and row["text"][0] != "="] for live in (True, False))
+    lines = [
+        {"segment_id": kept[0]["segment_id"], "text": kept[0]["text"], "corrected": "", "verdict": "right", "note": ""},
+        {"segment_id": kept[1]["segment_id"], "text": kept[1]["text"], "corrected": "apples pears plums dates", "verdict": "", "note": "one too many"},
+        {"segment_id": dropped[0]["segment_id"], "text": dropped[0]["text"], "corrected": "", "verdict": "right", "note": ""},
+    ]  # fmt: skip
+    table, sampled = end(opened, write(tmp_path / "marks.csv", lines))
+    assert not sampled
+    assert [(row["of"], row["measure"], row["value"], row["judged"]) for row in table] == [
+        ("marked, kept", "wer", 0.1111, 2), ("marked, kept", "share right", 0.5, 2),
+        ("marked, dropped: confidence", "wer", 0.0, 1), ("marked, dropped: confidence", "share right", 1.0, 1),
+    ]  # fmt: skip
+    assert not (tmp_path / "root" / "audits").exists(), "a choice of somebody's is no statement for the card"
+    lines[0]["segment_id"] = "of another corpus"
+    with pytest.raises(SilverError, match="has no audit yet"):
+        end(opened, write(tmp_path / "marks.csv", lines))

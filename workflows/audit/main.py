@@ -10,9 +10,10 @@ from manifests.audits import AUDITS
 from manifests.corpus import Corpus
 from pipeline.contract import SilverError
 from pipeline.fingerprint import digest
+from workflows.audit.marks import labelled, tally
 from workflows.audit.page import page
 from workflows.audit.sample import draw, filtered
-from workflows.audit.sheet import judgements, read_sheet, write_sheet
+from workflows.audit.sheet import Judgement, judgements, read_sheet, write_sheet
 from workflows.audit.state import state
 
 COLUMNS = ("of", "measure", "value", "low", "high", "judged", "segments", "hours", "covered")
@@ -54,26 +55,27 @@ def begin(corpus: Corpus, count: int, seed: int) -> tuple[str, int]:
     return store.uri(folder), len(drawn)
 
 
-def end(corpus: Corpus, sheet: str) -> list[dict[str, Any]]:
-    """Read a sheet back, write `result.json` beside its sample, and give the statement, one row a group (`COLUMNS`).
+def end(corpus: Corpus, sheet: str) -> tuple[list[dict[str, Any]], bool]:
+    """Read a sheet back, write `result.json` beside its sample, and give the statement, one row a group (`COLUMNS`), and True; or, of segments
+    that no sample drew (marks of a listening desk), a tally of themselves, and False.
 
     Raises:
         SilverError: the sheet is of no audit of this corpus, is damaged, or nothing in it is judged.
     """
     store = corpus.store
     samples = {name: json.loads(store.read(path)) for name in store.names(AUDITS) if store.exists(path := f"{AUDITS}/{name}/sample.json")}
-    if not samples:
-        raise SilverError(f"{store.root} has no audit yet: draw a sample with `silver audit {store.root} --sample 300`")
     lines = read_sheet(sheet)
     labels = {
         name: {segment["id"]: segment["text"] for stratum in sample["strata"] for segment in stratum["segments"]}
         for name, sample in samples.items()
     }
     ids = {line.segment_id for line in lines}
+    if not any(ids <= drawn.keys() for drawn in labels.values()) and (rows := labelled(corpus, ids)).keys() == ids:
+        return tally(rows, _judged(sheet, judgements(lines, {key: row["text"] for key, row in rows.items()}))), False
+    if not samples:
+        raise SilverError(f"{store.root} has no audit yet: draw a sample with `silver audit {store.root} --sample 300`")
     name = max(sorted(labels), key=lambda name: len(ids & labels[name].keys()) / len(ids | labels[name].keys()))
-    judged = judgements(lines, labels[name])
-    if not judged:
-        raise SilverError(f"nothing in {sheet} is judged yet: fill in `corrected` or `verdict`")
+    judged = _judged(sheet, judgements(lines, labels[name]))
     statement = state(samples[name], judged)
     result = {
         "fingerprint": samples[name]["fingerprint"],
@@ -83,4 +85,10 @@ def end(corpus: Corpus, sheet: str) -> list[dict[str, Any]]:
         "statement": statement,
     }
     store.write(f"{AUDITS}/{name}/result.json", json.dumps(result, indent=1, ensure_ascii=False).encode())
-    return statement
+    return statement, True
+
+
+def _judged(sheet: str, found: list[Judgement]) -> list[Judgement]:
+    if not found:
+        raise SilverError(f"nothing in {sheet} is judged yet: fill in `corrected` or `verdict`")
+    return found

@@ -24,6 +24,8 @@ def audit(
     """State the error of the labels by people: draw a stratified sample, let somebody correct it, read it back.
 
     silver audit OUT --sample 300, correct audits/<id>/audit.html or sheet.csv, silver audit OUT --read sheet.csv
+
+    Marks that were saved at the listening desk of `silver report` or `silver serve` are read too: as a tally, for nobody drew them.
     """
     from workflows.audit.main import COLUMNS, begin, end
 
@@ -33,9 +35,14 @@ def audit(
         typer.echo(f"{drawn} segments drawn\nlisten and correct: {folder}/audit.html (or {folder}/sheet.csv)")
         typer.echo(f"then: silver audit {corpus} --read SHEET.csv")
         return
-    render(end(opened, sheet), how, COLUMNS)
+    statement, sampled = end(opened, sheet)
+    render(statement, how, COLUMNS)
     if how is Format.TABLE:
-        typer.echo("the next `silver run` carries this into the card of the release")
+        typer.echo(
+            "the next `silver run` carries this into the card of the release"
+            if sampled
+            else "these segments are no sample of an audit: what was marked speaks for itself alone, and nothing was written"
+        )
 
 
 @app.command()

@@ -14,7 +14,7 @@ from manifests.part import read_rows
 from manifests.sample import sample_rows
 from manifests.status import running
 from manifests.trace import trace
-from tests.corpus import MOVED_RULE, silver
+from tests.corpus import MOVED_RULE, build_arguments, silver
 
 
 def answer(*arguments: str) -> list[dict]:
@@ -180,3 +180,30 @@ def test_the_report_is_one_file_with_sound_and_hostile_text_is_only_data(moved: 
     assert {threshold["value"] for threshold in line["thresholds"]} == {1.0, 9.0}
     rows = answer("sql", str(moved), "select count(*) n from filter where drop_stage = 'filter' or drop_reason is null")[0]["n"]
     assert sum(sum(counts[verdict]) for counts in line["series"].values() for verdict in ("kept", "dropped")) == rows
+
+
+def test_diff_of_two_recipes_is_what_their_manifests_differ_in(built: Path, moved: Path) -> None:
+    (before,) = built.glob("runs/*/recipe.yaml")
+    (after,) = (path for path in moved.glob("runs/*/recipe.yaml") if MOVED_RULE in path.read_text())
+    table = {row["change"]: row for row in answer("diff", str(before), str(after), "--stage", "filter") if row["table"] == "changes"}
+    left = answer("sql", str(moved), "select count(*) n from filter where drop_reason = 'duration' and duration > 9")[0]["n"]
+    assert (table["left"]["rows"], table["left"]["after"]) == (left, "duration")
+    unbuilt = built.parent / "unbuilt.yaml"
+    unbuilt.write_text(after.read_text().replace(MOVED_RULE, "duration between 2 and 9"))
+    done = silver("diff", str(before), str(unbuilt), "--stage", "filter")
+    assert (done.returncode, "has not been run to the end of filter" in done.stderr) == (1, True), done.stderr
+    assert f"silver run {unbuilt}" in done.stderr
+
+
+def test_errors_name_a_part_that_failed_in_the_last_run(built: Path, tmp_path: Path, speech_folder: Path, base_model: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(built, root)
+    lost = Corpus(str(root)).query("SELECT DISTINCT audio_path FROM segments WHERE drop_reason IS NULL ORDER BY ALL")[0]["audio_path"]
+    for stage in ("resegment", "normalise", "score", "perplexity", "confidence", "filter", "pack"):
+        shutil.rmtree(root / "manifests" / stage, ignore_errors=True)
+    (root / lost).unlink()
+    done = silver("--executor", "inline", "run", *build_arguments(root, speech_folder, base_model))
+    assert done.returncode == 1, done.stdout
+    failed = [row for row in answer("errors", str(root)) if lost in row["example"]]
+    assert failed, answer("errors", str(root))
+    assert failed[0]["stage"] == "score"

@@ -19,6 +19,7 @@ from manifests.corpus import Corpus
 from manifests.part import read_rows
 from tests.corpus import REPOSITORY, environment, silver
 from workflows.demo.speech import prompts
+from workflows.report.collect import collect
 
 WER = ("system", "set", "words", "wer", "cer")
 
@@ -74,6 +75,9 @@ def test_teacher_and_every_round_are_compared_on_what_nothing_was_trained_on(ref
     assert rounds[0]["changed"] == 0, "the first round learns the original labels"
     assert rounds[1]["before"] == rounds[0]["dev_wer"]
     assert rounds[1]["taken"] == (rounds[1]["dev_wer"] < rounds[0]["dev_wer"])
+    told = collect(Corpus(str(refined[0])), 0)
+    assert [row["round"] for row in told["rounds"]] == [1, 2]
+    assert {row["system"] for row in told["systems"]} == {"teacher", "round 1", "round 2"}
     drawn = {path.name: path.read_text() for path in (refined[0] / "figures").iterdir()}
     assert "round 2" in drawn["rounds.svg"]
     assert "hours learned" in drawn["rounds.svg"]

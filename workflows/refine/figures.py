@@ -12,14 +12,17 @@ from stages.train import TRAINING
 
 FOLDER = "figures"
 ROUNDS, CURVES = f"{FOLDER}/rounds.svg", f"{FOLDER}/learning.svg"
+SYSTEMS = f"{FOLDER}/systems.json"
+"""The table of teacher and students, for the page of `silver report`."""
 _SETTINGS = {"svg.hashsalt": "silver", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def draw(corpus: Corpus, rounds: Sequence[Mapping[str, Any]], systems: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Write `ROUNDS` and `CURVES` into the corpus root; gives their places. The same tables give the same bytes."""
+    """Write `ROUNDS`, `CURVES` and `SYSTEMS` into the corpus root; gives the places of the figures. The same tables give the same bytes."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
+    corpus.store.write(SYSTEMS, json.dumps(systems, indent=1, default=str).encode())
     with mpl.rc_context(_SETTINGS):
         figure = Figure((7, 3.6), layout="constrained")
         _rounds(figure, rounds, systems)

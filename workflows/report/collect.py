@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from manifests.corpus import Corpus, Manifest
 from manifests.funnel import funnel
 from pipeline.contract import SilverError
 from workflows.filtered import last_filter, weight
+from workflows.refine.figures import SYSTEMS
 from workflows.refine.report import rounds
 from workflows.report.clips import chosen, clips
 from workflows.report.signals import signals
@@ -29,6 +31,7 @@ def collect(corpus: Corpus, each: int) -> dict[str, Any]:
         "channels": _channels(corpus),
         "signals": signals(corpus, manifest) if manifest else [],
         "rounds": rounds(corpus),
+        "systems": json.loads(corpus.store.read(SYSTEMS)) if corpus.store.exists(SYSTEMS) else [],
         "clips": list(clips(corpus, chosen(corpus, each), manifest, AUDIO)) if each and corpus.views else [],
     }
     return found | {"notes": list(corpus.notes)}

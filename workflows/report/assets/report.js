@@ -153,6 +153,11 @@ function tables() {
   if (data.rounds.length) {
     $('#rounds .scroll').append(table(Object.keys(data.rounds[0]).map(key => [key.replaceAll('_', ' '), key, typeof data.rounds[0][key] === 'string', 4]),
       data.rounds.map(row => ({...row, taken: row.taken ? 'yes' : 'no'}))));
+    if (data.systems.length) {
+      $('#rounds').append(element('h3', {}, 'Word error rates on speech that nothing was trained on'), element('div', {class: 'scroll'}, table(
+        ['system', 'set', 'hours', 'words', 'wer', 'low', 'high', 'cer', 'gain', 'gain_low', 'gain_high'].map(key => [key.replaceAll('_', ' '), key, key === 'system' || key === 'set', 4]),
+        data.systems)));
+    }
   } else $('#rounds .scroll').append(element('p', {}, 'No round of refinement has run.'));
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,7 @@ def hostile(moved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "text_pnc": HOSTILE,
                 "text": FORMULA,
                 "words": None,
+                "snr_db": math.nan,  # a page whose data were no JSON showed nothing at all
                 "source_uri": "javascript:window.broken = 3",
             }
         table = to_table(rows, corpus.connection.sql(f'SELECT * FROM "{manifest.stage}"').to_arrow_table().schema)

@@ -225,6 +225,11 @@ def test_the_page_follows_the_corpus_and_survives_what_is_lost(built: Path, move
     shutil.copytree(moved, root)
     assert desk.page() != before
     assert desk.count({"reason": "kept"})["segments"] < kept
+    before = desk.page()
+    assert desk.page() is before
+    listed = next(root.glob("manifests/pack/*/_SUCCESS"))
+    listed.write_text(listed.read_text() + " ")
+    assert desk.page() is not before, "a stage that ends once more, under the same parameters, is seen"
     row = Corpus(str(root)).query("SELECT segment_id, audio_path FROM segments WHERE drop_reason IS NULL")[0]
     (root / row["audio_path"]).unlink()
     audio, _, why = desk.sound(row["segment_id"])
@@ -277,3 +282,13 @@ def test_a_browser_searches_listens_and_marks(server: Client, tmp_path: Path) ->
         assert browser.complaints() == []
         assert browser.asked() <= {f"http:127.0.0.1:{server.port}", "data:", "blob:", f"blob:http://127.0.0.1:{server.port}"}
         assert os.path.getsize(tmp_path / "marks.csv") > 60
+
+
+def test_a_corpus_that_is_gone_is_told(moved: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(moved, root)
+    with serving(root) as client:
+        shutil.rmtree(root)
+        reply = client.get()
+    assert (reply.status, b"is not a corpus root" in reply.body) == (500, True), reply.body
+    assert "default-src 'none'" in reply.headers["Content-Security-Policy"]

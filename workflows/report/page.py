@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -36,13 +37,33 @@ def page(collected: Mapping[str, Any], figures: Sequence[str] = (), *, served: b
     return "".join(filled[piece] if place % 2 else piece for place, piece in enumerate(pieces))
 
 
+def as_json(value: Any) -> str:
+    """JSON that a browser reads: a number that is none (NaN, infinite) is null.
+
+    >>> as_json({"snr_db": float("nan"), "words": ["é"]})
+    '{"snr_db":null,"words":["é"]}'
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return as_json(_finite(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def embedded(value: Any) -> str:
     r"""JSON that can stand in a `<script>`: nothing in it ends the element.
 
     >>> embedded("</script><script>alert(1)")
     '"\\u003c/script\\u003e\\u003cscript\\u003ealert(1)"'
     """
-    text = json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"))
+    text = as_json(value)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text

@@ -30,15 +30,16 @@ class Desk:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._page: str | None = None
         self._open()
 
     def page(self) -> str:
         """The page, made anew if the corpus has changed since."""
         with self._lock:
-            if self._page is None or self._stamp != _stamp(Corpus(self._root)):
+            if self._stamp != _stamp(Corpus(self._root)):
                 self._open()
+            if self._page is None:
                 self._page = page(collect(self._corpus, 0) | {"served": self._form()}, served=True)
             return self._page
 
@@ -144,8 +145,10 @@ class Desk:
 
 
 def _stamp(corpus: Corpus) -> str:
-    """What changes when a stage begins or ends."""
-    return json.dumps([corpus.current, [manifest.success is not None for manifest in corpus.manifests]], sort_keys=True)
+    """What changes when a stage begins or ends. Lists of parts are long, and are not taken apart for it."""
+    lists = [f"{manifest.folder}/_SUCCESS" for manifest in corpus.manifests]
+    ended = [hashlib.sha256(corpus.store.read(path)).hexdigest() if corpus.store.exists(path) else None for path in lists]
+    return json.dumps([corpus.current, ended], sort_keys=True)
 
 
 def _keep(known: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:

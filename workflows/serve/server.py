@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -14,7 +13,7 @@ import duckdb
 from aiohttp import web
 
 from pipeline.contract import SilverError
-from workflows.report.page import SERVED_POLICY
+from workflows.report.page import SERVED_POLICY, as_json
 from workflows.serve.desk import Desk
 
 HEADERS = {
@@ -40,14 +39,14 @@ def application(desk: Desk, token: str, names: set[str]) -> web.Application:
         try:
             if _name(request.host) not in names:
                 raise web.HTTPForbidden(text="This server does not answer to that name: give it with --name.\n")
-            if not hmac.compare_digest(request.path.split("/")[1].encode(), token.encode()):
+            if not hmac.compare_digest(request.path.partition("/")[2].partition("/")[0].encode(), token.encode()):
                 raise web.HTTPForbidden(text="The token is wrong: take the whole address that `silver serve` printed.\n")
             response = await handler(request)
         except web.HTTPException as refusal:
             response = refusal
         except (ValueError, KeyError) as error:
             response = web.Response(status=404 if isinstance(error, KeyError) else 400, text=f"{error}\n")
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:
             response = web.Response(status=500, text=f"{error}\n")
         response.headers.update(HEADERS)
         return response
@@ -84,12 +83,12 @@ def application(desk: Desk, token: str, names: set[str]) -> web.Application:
 
 def ranged(request: web.Request, data: bytes, kind: str) -> web.Response:
     """Bytes, or the one range of them that is asked for (RFC 9110, 14)."""
+    if "Range" not in request.headers:
+        return web.Response(body=data, content_type=kind, headers={"Accept-Ranges": "bytes"})
     try:
         wanted = request.http_range
     except ValueError:
         wanted = slice(len(data), None)  # not to be had
-    if "Range" not in request.headers:
-        return web.Response(body=data, content_type=kind, headers={"Accept-Ranges": "bytes"})
     start, stop, _ = wanted.indices(len(data))
     if start >= stop:
         return web.Response(status=416, headers={"Content-Range": f"bytes */{len(data)}"})
@@ -137,4 +136,4 @@ def _name(host: str) -> str:
 
 
 def _json(value: Any) -> web.Response:
-    return web.Response(text=json.dumps(value, default=str), content_type="application/json")
+    return web.Response(text=as_json(value), content_type="application/json")

@@ -201,34 +201,40 @@ class Corpus:
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
         """DuckDB over the manifests: a view a stage, `recordings`, `segments` and `funnel`."""
-        return self._knowing("show everything")
+        return self._with(self._names)
+
+    @property
+    def _names(self) -> list[str]:
+        """Everything that a query may be over."""
+        return [*self.views, *(("segments", "recordings") if self.views else ()), "funnel"]
 
     @cached_property
     def _database(self) -> tuple[duckdb.DuckDBPyConnection, set[str]]:
-        """A connection, and the views that it has."""
+        """A connection, and what it knows of `_names`."""
         connection = connect()
         if not self.store.local:
             connection.register_filesystem(self.store.fs)
         return connection, set()
 
     def _knowing(self, sql: str) -> duckdb.DuckDBPyConnection:
-        """The connection, with every view whose name is in a query: a view of some thousand files takes its time, and few are asked for."""
-        connection, known = self._database
+        """The connection, with all that a query names: a view of some thousand files takes its time, and few are asked for."""
         spoken = _STRINGS.sub("", sql).lower()
-        if "show" in spoken or "information_schema" in spoken or "duckdb_" in spoken:  # whoever asks what there is
-            spoken = " ".join((*self.views, "segments", "recordings", "funnel"))
-        shorthands = {view: self.stage_of(view) for view in ("segments", "recordings") if view in spoken and self.views}
-        for stage in self.views:
-            if stage not in known and (stage.lower() in spoken or stage in shorthands.values()):
+        everything = any(word in spoken for word in ("show", "information_schema", "duckdb_"))  # whoever asks what there is
+        return self._with([name for name in self._names if everything or name.lower() in spoken])
+
+    def _with(self, names: Sequence[str]) -> duckdb.DuckDBPyConnection:
+        connection, known = self._database
+        for name in names:
+            if name in known:
+                continue
+            if name == "funnel":
+                self._add_funnel(connection)
+            elif (stage := self.stage_of(name)) != name:
+                self._with([stage])
+                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {_name(stage)}")
+            else:
                 connection.execute(f"CREATE VIEW {_name(stage)} AS {self.select(self.readable[stage])}")
-                known.add(stage)
-        for view, stage in shorthands.items():
-            if view not in known:
-                connection.execute(f"CREATE VIEW {view} AS SELECT * FROM {_name(stage)}")
-                known.add(view)
-        if "funnel" in spoken and "funnel" not in known:
-            self._add_funnel(connection)
-            known.add("funnel")
+            known.add(name)
         return connection
 
     def select(self, parts: Sequence[PartRef], *, filename: bool = False) -> str:

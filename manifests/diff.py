@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -17,11 +17,15 @@ import pyarrow.parquet as pq
 from manifests.corpus import Corpus, Manifest, connect, select_files
 from manifests.part import PartRef
 from manifests.release import INDEX, RELEASE
+from manifests.schema import KEY, key_of
 from manifests.store import Store
 from manifests.words import compare, marked
 
 COLUMNS = ("change", "before", "after", "rows", "hours", "text_changed")
 EXAMPLE_COLUMNS = ("change", "segment_id", "language", "before", "after", "text_before", "text_after", "words")
+_TELLING = ("source_id", "segment_id", "text")
+"""Columns that are mostly the same bytes in two parts of the same segments."""
+_COMPARED = (*_TELLING, "duration", "drop_reason")
 CHANGES = ("only in A", "only in B", "left", "came back", "other reason", "text", "same")
 _WANTED = {
     "source_id": "VARCHAR",
@@ -203,8 +207,11 @@ def _mixed(examples: Sequence[Sequence[dict[str, Any]]], count: int) -> list[dic
 def _aligned(a: Store, one: PartRef, b: Store, other: PartRef) -> list[Line] | None:
     """The changes between two parts that hold the same segments in the same order; None if they do not, or cannot be read: DuckDB then says which."""
     try:
-        same = _same_bytes(a, one, b, other, ("source_id", "segment_id", "text"))
-        old, new = (_read(store, ref, leave=same) for store, ref in ((a, one), (b, other)))
+        with a.open(one.path) as first, b.open(other.path) as second:
+            files = [pq.ParquetFile(handle) for handle in (first, second)]
+            bytes_of = [_column_bytes(handle, file.metadata) for handle, file in zip((first, second), files, strict=True)]
+            same = {name for name in _TELLING if bytes_of[0][name] == bytes_of[1][name]}  # nobody needs to take them apart
+            old, new = (_columns(file, *(name for name in _COMPARED if name not in same)) for file in files)
     except (OSError, pa.ArrowInvalid):
         return None
     if len(old) != len(new) or any(not old[name].equals(new[name]) for name in ("source_id", "segment_id") if name not in same):
@@ -254,12 +261,12 @@ def _view_examples(change: str, connection: duckdb.DuckDBPyConnection, keys: Seq
     sides = []
     for name in ("a", "b"):
         cursor = connection.execute(
-            f"SELECT segment_id, source_id, language, drop_reason, text FROM {name} WHERE coalesce(segment_id, source_id) IN (SELECT unnest(?))",
+            f"SELECT segment_id, source_id, language, drop_reason, text FROM {name} WHERE {KEY} IN (SELECT unnest(?))",
             [list(keys)],
         )
         names = [field[0] for field in cursor.description or []]
         rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
-        sides.append({row["segment_id"] or row["source_id"]: row for row in rows})
+        sides.append({key_of(row): row for row in rows})
     return [_example(change, sides[0].get(key), sides[1].get(key)) for key in keys]
 
 
@@ -268,38 +275,31 @@ def _example(change: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] 
     old, new = old or {}, new or {}
     before, after = old.get("text"), new.get("text")
     words = marked(compare(before, after)) if before != after else None
-    key = row["segment_id"] or row["source_id"]
-    values = (change, key, row["language"], old.get("drop_reason"), new.get("drop_reason"), before, after, words)
+    values = (change, key_of(row), row["language"], old.get("drop_reason"), new.get("drop_reason"), before, after, words)
     return dict(zip(EXAMPLE_COLUMNS, values, strict=True))
 
 
-def _same_bytes(a: Store, one: PartRef, b: Store, other: PartRef, names: Sequence[str]) -> set[str]:
-    """Which of the columns lie in both files as the same bytes, so that nobody needs to take them apart."""
-    with a.open(one.path) as first, b.open(other.path) as second:
-        old, new = (_column_bytes(handle, names) for handle in (first, second))
-    return {name for name in names if old[name] == new[name]}
-
-
-def _column_bytes(handle: BinaryIO, names: Sequence[str]) -> dict[str, list[tuple[Any, ...]]]:
-    """Type, codec and bytes of columns, a row group at a time; empty lists of a file that has none."""
-    metadata = pq.read_metadata(handle)
-    found: dict[str, list[tuple[Any, ...]]] = {name: [] for name in names}
+def _column_bytes(handle: BinaryIO, metadata: pq.FileMetaData) -> dict[str, list[tuple[Any, ...]]]:
+    """Type, codec and bytes of the columns `_TELLING`, a row group at a time; empty lists of a file that has none."""
+    found: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _TELLING}
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
             if column.path_in_schema in found:
-                start = column.dictionary_page_offset or column.data_page_offset
-                handle.seek(start)
+                handle.seek(column.dictionary_page_offset or column.data_page_offset)
                 told = (column.physical_type, column.compression, column.num_values, handle.read(column.total_compressed_size))
                 found[column.path_in_schema].append(told)
     return found
 
 
-def _read(store: Store, ref: PartRef, *more: str, leave: Container[str] = ()) -> pa.Table:
-    """The compared columns of a part, and more, null where it has none; without those that are to be left alone."""
-    names = [name for name in ("source_id", "segment_id", "duration", "drop_reason", "text", *more) if name not in leave]
+def _read(store: Store, ref: PartRef, *more: str) -> pa.Table:
+    """The compared columns of a part, and more."""
     with store.open(ref.path) as handle:
-        file = pq.ParquetFile(handle)
-        table = file.read([name for name in names if name in file.schema_arrow.names], use_threads=False)
+        return _columns(pq.ParquetFile(handle), *_COMPARED, *more)
+
+
+def _columns(file: pq.ParquetFile, *names: str) -> pa.Table:
+    """Columns of a part, null where it has none."""
+    table = file.read([name for name in names if name in file.schema_arrow.names], use_threads=False)
     for name in names:
         if name not in table.column_names:
             table = table.append_column(name, pa.nulls(len(table), pa.float64() if name == "duration" else pa.string()))
@@ -318,7 +318,7 @@ def _change(before: str | None, after: str | None) -> str:
 def _joined(connection: duckdb.DuckDBPyConnection, examples: int) -> Iterator[tuple[Line, Sequence[str]]]:
     """The changes between the views `a` and `b`, whose rows may be in any order."""
     by_source = connection.execute("SELECT count(*) FROM (SELECT source_id FROM a INTERSECT SELECT source_id FROM b)").fetchall()[0][0]
-    columns = f"coalesce(segment_id, source_id) AS key, {'source_id' if by_source else 'NULL'} AS source, drop_reason, hash(text) AS words, duration, TRUE AS there"
+    columns = f"{KEY} AS key, {'source_id' if by_source else 'NULL'} AS source, drop_reason, hash(text) AS words, duration, TRUE AS there"
     match = "a_.key = b_.key" + (" AND a_.source = b_.source" if by_source else "")
     rows = connection.execute(
         f"""

@@ -7,6 +7,7 @@ gives it a `segment_id`. Times are seconds in the recording, rates are hertz.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -73,6 +74,19 @@ ROW = pa.schema(
         ("drop_detail", pa.string()),
     ]
 )
+
+
+KEY = "coalesce(segment_id, source_id)"
+"""SQL of what names a row: its segment, or the source that it still is."""
+
+
+def key_of(row: Mapping[str, Any]) -> str:
+    """The same of a row in hand.
+
+    >>> key_of({"source_id": "b4adb41e2ffb5f0e", "segment_id": None})
+    'b4adb41e2ffb5f0e'
+    """
+    return str(row["segment_id"] or row["source_id"])
 
 
 def source_id(source_uri: str, version: str = "") -> str:

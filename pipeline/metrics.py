@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from manifests.funnel import own_drops
 from pipeline.worker import Made
 
 _TAGS = ("corpus", "stage")
@@ -44,7 +45,7 @@ class Metrics:
                 counter.inc(value, tags)
         if made.seconds_taken > 0:
             self._speed.set(made.audio_seconds / made.seconds_taken, tags)
-        for reason, (rows, seconds) in made.dropped.items():
+        for reason, (rows, seconds) in own_drops(made.stage, made.ref.counts).items():
             self._dropped_rows.inc(rows, tags | {"reason": reason})
             if seconds > 0:
                 self._dropped_seconds.inc(seconds, tags | {"reason": reason})

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from manifests.funnel import own_drops
 from manifests.part import Counts
 from pipeline.worker import Made
 
@@ -43,7 +44,7 @@ class StageProgress:
         self.parts_done += 1
         self.rows += counts.rows
         self.live += counts.live
-        self.dropped += sum(rows for rows, _ in made.dropped.values())
+        self.dropped += sum(rows for rows, _ in own_drops(made.stage, counts).values())
         if made.fresh:
             self.audio_seconds += made.audio_seconds
             self.worker_seconds += made.seconds_taken

@@ -58,12 +58,6 @@ class Made:
         """Audio that came in. Until a recording is decoded its length is not known: then what came out."""
         return self.ref.counts.seconds_in or self.ref.counts.seconds
 
-    @property
-    def dropped(self) -> dict[str, tuple[int, float]]:
-        """Rows and seconds that this stage dropped, by reason."""
-        mark = f"{self.stage}:"
-        return {reason.removeprefix(mark): counts for reason, counts in self.ref.counts.dropped.items() if reason.startswith(mark)}
-
 
 @dataclass(frozen=True)
 class Failed:

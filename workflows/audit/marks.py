@@ -29,14 +29,9 @@ def tally(rows: dict[str, dict[str, Any]], judgements: Sequence[Judgement]) -> l
     for group, found in sorted(groups.items(), key=lambda item: (item[0] != "kept", item[0])):
         words = sum(words for words, _, _ in found)
         common: dict[str, Any] = {
-            "of": f"marked, {group}",
-            "low": None,
-            "high": None,
-            "judged": len(found),
-            "segments": None,
-            "covered": None,
-        }
-        common["hours"] = round(sum(seconds for _, _, seconds in found) / 3600, 4)
+            "of": f"marked, {group}", "low": None, "high": None, "judged": len(found), "segments": None, "covered": None,
+            "hours": round(sum(seconds for _, _, seconds in found) / 3600, 4),
+        }  # fmt: skip
         right = sum(not wrong for _, wrong, _ in found)
         table.append(common | {"measure": "wer", "value": round(sum(wrong for _, wrong, _ in found) / words, 4) if words else None})
         table.append(common | {"measure": "share right", "value": round(right / len(found), 4)})

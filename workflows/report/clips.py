@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 
 from manifests.corpus import Corpus, Manifest
+from manifests.schema import KEY, key_of
 from manifests.words import compare
 from stages.audio import Samples, mp3, mp3_uri, read_audio
 from stages.rules import columns
@@ -32,7 +33,7 @@ _SIGNALS = (
 def chosen(corpus: Corpus, each: int) -> dict[str, list[str]]:
     """Keys (segment, else source) of at most `each` rows of every reason, and of those that are kept; at random, the same each time."""
     query = f"""
-        SELECT unnest(string_split(coalesce(drop_reason, '{KEPT}'), ';')) AS reason, coalesce(segment_id, source_id) AS key,
+        SELECT unnest(string_split(coalesce(drop_reason, '{KEPT}'), ';')) AS reason, {KEY} AS key,
                hash(key) AS place FROM segments
     """  # noqa: S608 - a constant
     rows = corpus.query(f"SELECT reason, arg_min(key, place, {each}) AS keys FROM ({query}) GROUP BY reason ORDER BY reason")  # noqa: S608
@@ -43,9 +44,7 @@ def clips(corpus: Corpus, groups: Mapping[str, Sequence[str]], manifest: Manifes
     """The rows, a turn through the groups at a time, with audio until `budget` bytes of it are spent; those after that say that the page is full."""
     turns = [keys[turn] for turn in range(max(map(len, groups.values()), default=0)) for keys in groups.values() if turn < len(keys)]
     wanted = list(dict.fromkeys(turns))
-    rows = {row["segment_id"] or row["source_id"]: row for row in corpus.query(
-        "SELECT * FROM segments WHERE list_contains(?, coalesce(segment_id, source_id))", [wanted]
-    )}  # fmt: skip
+    rows = {key_of(row): row for row in corpus.query(f"SELECT * FROM segments WHERE list_contains(?, {KEY})", [wanted])}  # noqa: S608 - a constant
     spent = 0
     for key in wanted:
         if key in rows:
@@ -60,7 +59,7 @@ def clip(row: Mapping[str, Any], manifest: Manifest | None) -> dict[str, Any]:
     start = row["start"] or 0.0
     text = row.get("text_pnc") or row.get("text_raw") or row.get("text") or ""
     return {
-        "key": row["segment_id"] or row["source_id"],
+        "key": key_of(row),
         "id": row["segment_id"] or row["recording_id"] or row["source_id"],
         "reasons": (row["drop_reason"] or KEPT).split(";"),
         "stage": row["drop_stage"],

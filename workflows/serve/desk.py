@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from manifests.corpus import Corpus, Manifest
+from manifests.funnel import funnel
 from manifests.histogram import is_number
+from manifests.schema import KEY, key_of
 from workflows.report.clips import Sound, clip, sound
 from workflows.report.collect import collect, filter_of
 from workflows.report.page import page
-from workflows.serve.search import KEY, PAGE, Search
+from workflows.serve.search import PAGE, Search
 
 SOUNDS = 128
 """Sounds that are remembered: of 90 kB at most."""
@@ -118,12 +120,11 @@ class Desk:
             return f"SELECT * FROM ({corpus.select(parts)}) WHERE list_contains(?, {KEY})"  # noqa: S608
 
         keys = [row["key"] for row in found]
-        rows = {row["segment_id"] or row["source_id"]: row for row in corpus.query(whole, [keys])} if found else {}
+        rows = {key_of(row): row for row in corpus.query(whole, [keys])} if found else {}
         return [rows[key] for key in keys if key in rows]
 
     def _remember(self, row: dict[str, Any]) -> None:
-        key = row["segment_id"] or row["source_id"]
-        _keep(self._rows, key, {name: row.get(name) for name in ("audio_path", "start", "end")}, ROWS)
+        _keep(self._rows, key_of(row), {name: row.get(name) for name in ("audio_path", "start", "end")}, ROWS)
 
     def _form(self) -> dict[str, Any]:
         """What the controls of the page offer; and `corpus`, under which a browser remembers its marks."""
@@ -132,11 +133,8 @@ class Desk:
             for name in ("language", "channel")
             if name in self._columns
         }  # fmt: skip
-        reasons = (
-            "SELECT DISTINCT unnest(string_split(drop_reason, ';')) AS reason FROM (SELECT DISTINCT drop_reason FROM segments) ORDER BY 1"
-        )
         return {
-            "reasons": [row["reason"] for row in self._corpus.query(reasons)] if self._columns else [],
+            "reasons": sorted({row["reason"] for row in funnel(self._corpus) if row["reason"]}),
             "languages": values.get("language", []),
             "channels": values.get("channel", []),
             "signals": [name for name, kind in self._columns.items() if is_number(kind)],

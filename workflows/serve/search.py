@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 from manifests.histogram import finite, is_number
+from manifests.schema import KEY
 
 PAGE = 50
 """Segments of a page."""
-KEY = "coalesce(segment_id, source_id)"
-"""What names a row."""
 _TEXTS = ("text", "text_pnc", "text_raw", "title")
 _NAMES = ("segment_id", "recording_id", "source_id", "source_uri", "channel", "speaker")
 _FIELDS = ("reason", "language", "channel", "words", "signal", "low", "high", "order", "page")
@@ -27,7 +26,7 @@ class Search:
     """
 
     condition: str = "true"
-    parameters: tuple[Any, ...] = field(default=())
+    parameters: tuple[Any, ...] = ()
     order: str = ""
     page: int = 0
 

@@ -106,14 +106,36 @@ def to_table(rows: list[Row], schema: pa.Schema) -> pa.Table:
     return pa.table([pa.array([row.get(column.name) for row in rows], type=column.type) for column in schema], schema=schema)
 
 
+def as_read(schema: pa.Schema) -> pa.Schema:
+    """The schema as Parquet gives it back: items of lists are called `element` there, and `item` in memory. A stage that takes its rows from the stage
+    before it, and one that reads them after a kill, must write the same bytes.
+
+    >>> import pyarrow as pa
+    >>> as_read(pa.schema([("words", pa.list_(pa.string()))])).field("words").type.value_field.name
+    'element'
+    """
+    import pyarrow as pa
+
+    def field(found: pa.Field) -> pa.Field:
+        kind = found.type
+        if pa.types.is_list(kind):
+            kind = pa.list_(field(kind.value_field).with_name("element"))
+        elif pa.types.is_struct(kind):
+            kind = pa.struct([field(inner) for inner in kind])
+        return found.with_type(kind)
+
+    return pa.schema([field(found) for found in schema], metadata=schema.metadata)
+
+
 def write_part(store: Store, folder: str, key: str, table: pa.Table, counts: Counts) -> PartRef:
     """Commit a table as part `key` of the manifest in `folder`."""
     import pyarrow.parquet as pq
 
     sink = io.BytesIO()
-    writer = pq.ParquetWriter(sink, table.schema, compression="zstd", use_dictionary=True, store_schema=True)
+    schema = as_read(table.schema)
+    writer = pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=True, store_schema=True)
     writer.write_table(table.combine_chunks(), row_group_size=65536)
-    digest = hashlib.sha256(sink.getvalue() + table.schema.serialize().to_pybytes()).hexdigest()[:32]
+    digest = hashlib.sha256(sink.getvalue() + schema.serialize().to_pybytes()).hexdigest()[:32]
     writer.add_key_value_metadata({_FOOTER: json.dumps({"key": key, "digest": digest, "counts": asdict(counts)}, sort_keys=True)})
     writer.close()
     path = part_path(folder, key)

@@ -23,6 +23,12 @@ RELEASE, INDEX, CARD, SUMS = "release.json", "index.parquet", "README.md", "SHA2
 STATE = ".state"
 """Folder inside a release that is being made; gone when it is finished."""
 
+LEAKS = "leaks.json"
+"""Beside the parts of the manifest of `split`: how splits were made, and what of test sets and earlier releases was found in the corpus."""
+
+PLACES = ("key", "shard", "offset", "size", "json_offset", "json_size")
+"""Columns of the index that say where a sample lies; the others are those of its JSON."""
+
 GROUPS = ("split", "language", "channel", "licence")
 """What samples and hours are counted by."""
 

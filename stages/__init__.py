@@ -25,6 +25,7 @@ STAGES = {
     "perplexity": "stages.perplexity:Perplexity",
     "confidence": "stages.confidence:Confidence",
     "filter": "stages.filter:Filter",
+    "split": "stages.split:Split",
     "pack": "stages.pack:Pack",
     "select": "stages.select:Select",
     "train": "stages.train:Train",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import numpy as np
 import pyarrow as pa
 import soundfile
 
+from manifests.corpus import CURRENT
 from manifests.part import Counts, PartRef, to_table, write_part
 from manifests.schema import LABELS, ROW, WORDS, Row, extend, segment_id, source_id
 from manifests.store import Store
 from pipeline.contract import CorpusContext
 from stages.audio import SAMPLE_RATE, audio_path
 from stages.pack import Pack
+from stages.split import Split
 
 FOLDER = "manifests/filter/feedbeef"
 
@@ -80,8 +83,22 @@ class SmallCorpus:
         """What the engine does: clean up, run, take the tables."""
         self.store.clean_temporary()
         recipe = {"name": "small | corpus", "root": self.store.root, "language": "en", "pack": parameters}
-        context = CorpusContext(self.store, [], 1200, "ab", recipe, map, self.reported.append)
-        return list(Pack(Pack.Params(**parameters)).run(self.parts, context))  # type: ignore[arg-type]
+        return list(Pack(Pack.Params(**parameters)).run(self.parts, self._context(recipe, map)))  # type: ignore[arg-type]
+
+    def split(self, **parameters: Any) -> None:
+        """Run the stage `split`: its parts are the ones that are packed from now on. By nothing but the recording unless told otherwise."""
+        tables = list(Split(Split.Params(**{"by": [], "balance": []} | parameters)).run(self.parts, self._context({}, map)))
+        self.parts = [self._commit(table, number) for number, table in enumerate(tables)]
+        info = {"stage": "split", "version": "1", "fingerprint": "ab", "identity": {}, "software": {}}
+        self.store.write("manifests/split/ab/_stage.json", json.dumps(info).encode())
+        self.store.write(CURRENT, json.dumps({"stages": [{"stage": "split", "fingerprint": "ab"}]}).encode())
+
+    def _commit(self, table: pa.Table, number: int) -> PartRef:
+        rows = [row | ({"drop_stage": "split"} if row["drop_reason"] and not row["drop_stage"] else {}) for row in table.to_pylist()]
+        return write_part(self.store, "manifests/split/ab", f"{number:016x}", to_table(rows, table.schema), Counts.of(rows))
+
+    def _context(self, recipe: dict[str, Any], map: Callable[..., Iterator[Any]]) -> CorpusContext:  # noqa: A002
+        return CorpusContext(self.store, [], 1200, "ab", recipe, map, self.reported.append)
 
     def files(self, version: str) -> dict[str, bytes]:
         """Every file of a release."""

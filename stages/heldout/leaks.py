@@ -171,10 +171,11 @@ def _repeated(
     needles: Mapping[tuple[str, ...], Sequence[tuple[str, ...]]], texts: Sequence[tuple[str | None, str]]
 ) -> list[tuple[tuple[str, ...], tuple[str | None, str]]]:
     """Which of the utterances are in which of the texts. Each word of a text is looked at once."""
-    return [(words, key) for key in texts for words in _within(needles, tuple(scoring_words(key[1], key[0])))]
+    return [(words, key) for key in texts for words in within(needles, tuple(scoring_words(key[1], key[0])))]
 
 
-def _within(needles: Mapping[tuple[str, ...], Sequence[tuple[str, ...]]], text: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def within(needles: Mapping[tuple[str, ...], Sequence[tuple[str, ...]]], text: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Utterances that a text holds word for word. `needles`: utterances of `WORDS` words or more by their first `WORDS` words."""
     for at in range(len(text) - WORDS + 1):
         for words in needles.get(text[at : at + WORDS], ()):
             if text[at : at + len(words)] == words:

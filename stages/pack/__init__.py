@@ -9,30 +9,33 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from hashlib import blake2b
 from importlib import metadata
-from typing import Any, ClassVar, Literal
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from manifests.audits import newest
 from manifests.corpus import CURRENT, Manifest, total
 from manifests.part import PartRef, read_part
-from manifests.release import CARD, GROUPS, INDEX, RELEASE, RELEASES, SUMS, Tally, read_release, release_folder, sha256, sums
+from manifests.release import CARD, GROUPS, INDEX, LEAKS, RELEASE, RELEASES, SUMS, Tally, read_release, release_folder, sha256, sums
 from manifests.schema import extend
 from manifests.store import Store
 from pipeline.contract import CorpusContext, CorpusStage, SilverError, StageParams
+from stages.pack.after import Base
 from stages.pack.card import card
-from stages.pack.plan import TRAIN, Plan, make_plan
-from stages.pack.shards import ADDED, PLACE, ShardInfo, ShardJob, finished, pack_shard, read_fragment, state_folder, write_plan
+from stages.pack.changes import changes
+from stages.pack.plan import Plan, Shard, Wanted, make_plan
+from stages.pack.shards import ADDED, PLACE, Before, ShardInfo, ShardJob, finished, pack_shard, read_fragment, state_folder, write_plan
+from stages.pack.subsets import Subset
 
 DUPLICATE = "duplicate_audio"
 
@@ -57,31 +60,36 @@ class Pack(CorpusStage):
             description="name of the release; by default 12 hex digits that stand for its content",
         )  # fmt: skip
         shard_seconds: float = Field(3600.0, gt=0, description="seconds of audio in one shard (an hour is about 60 MB)")
-        seed: int = Field(0, description="seed of the order of the samples and of the splits")
-        splits: dict[str, float] = Field({}, description="share of each split beside train, e.g. {dev: 0.01, test: 0.01}; none by default")
-        split_by: Literal["channel", "recording"] = Field(
-            "channel", description="what stays together in one split: all recordings of a channel (where there is one), or each recording"
+        seed: int = Field(0, description="seed of the order of the samples")
+        subsets: list[Subset] = Field(
+            [], description="nested subsets of train, the smallest first: name, hours at most, when (a rule); each is a list of shards"
+        )
+        balance: str | None = Field(
+            "channel", description="column of whose values every subset gets the same hours, as long as there are any"
+        )
+        unlabelled: list[str] = Field(
+            [], description="stages (filter) whose drops are published without their labels, as the split `unlabelled`"
+        )
+        after: str | None = Field(
+            None,
+            description="release that this one follows: its samples stay in their shards, and shards that did not change are not written again",
         )
         text: bool = Field(False, description="write the text as KEY.txt beside the JSON as well")
 
-        @field_validator("splits")
+        @field_validator("subsets")
         @classmethod
-        def _names(cls, splits: dict[str, float]) -> dict[str, float]:
-            for name, share in splits.items():
-                if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name) or name == TRAIN:
-                    msg = f"{name!r} cannot be the name of a split: lower-case letters, digits and '_'; {TRAIN} is what the others leave"
-                    raise ValueError(msg)
-                if not 0 < share < 1:
-                    msg = f"the share of {name} must be between 0 and 1, not {share}"
-                    raise ValueError(msg)
-            return splits
-
-        @model_validator(mode="after")
-        def _shares(self) -> Pack.Params:
-            if sum(self.splits.values()) >= 1:
-                msg = f"the splits leave nothing to {TRAIN}: their shares sum up to {sum(self.splits.values()):g}"
+        def _nested(cls, subsets: list[Subset]) -> list[Subset]:
+            names = [subset.name for subset in subsets]
+            if len({name.lower() for name in names}) < len(names):
+                msg = f"two subsets have one name: {', '.join(names)}"
                 raise ValueError(msg)
-            return self
+            for small, large in pairwise(subsets):
+                if large.hours is not None and (small.hours is None or small.hours > large.hours):
+                    msg = (
+                        f"{small.name} ({small.hours} hours) does not fit into {large.name} ({large.hours} hours): the smallest comes first"
+                    )
+                    raise ValueError(msg)
+            return subsets
 
     params: Params
 
@@ -103,46 +111,76 @@ class Pack(CorpusStage):
             SilverError: nothing to pack, audio that is gone, or a finished release of this version with other content.
         """
         params, audit = self.params, newest(context.store)
-        content = self._content(parts, audit)
+        base = Base.read(context.store, params.after) if params.after else None
+        if params.after and params.after == params.version:
+            raise SilverError(f"release {params.version} cannot follow itself: choose another pack.version or pack.after")
+        splits = _splits(context.store)
+        content = self._content(parts, audit, base, splits)
         if params.text and parts and "text" not in read_part(context.store, parts[0]).column_names:
             raise SilverError("pack.text=true needs the column text: put the stage normalise before pack")
         version = params.version or content[:12]
-        plan = make_plan(context.store, parts, params.seed, params.splits, params.split_by, params.shard_seconds)
-        for split in {TRAIN, *params.splits} - {shard.split for shard in plan.shards}:
-            context.report(f"no recording fell into {split}: with so few, pack.split_by=recording or larger shares may do")
+        wanted = Wanted(
+            params.seed, params.shard_seconds, tuple(params.subsets), params.balance if params.subsets else None, tuple(params.unlabelled)
+        )
+        plan = make_plan(context.store, parts, wanted, base)
+        for subset in params.subsets:
+            if subset.hours and plan.subset_hours[subset.name] < 0.95 * subset.hours:
+                context.report(f"subset {subset.name} asks for {subset.hours:g} hours, and {plan.subset_hours[subset.name]:.2f} can be had")
         if not _is_released(context.store, version, content):
-            self._pack(version, content, plan, parts, context)
-            self._finish(version, content, audit, plan, parts, context)
+            self._pack(version, content, plan, parts, base, context)
+            self._finish(version, content, audit, plan, parts, base, splits, context)
         context.store.remove(state_folder(version))
         yield from _tables(context.store, version, plan, parts)
 
-    def _content(self, parts: Sequence[PartRef], audit: Mapping[str, Any]) -> str:
+    def _content(self, parts: Sequence[PartRef], audit: Mapping[str, Any], base: Base | None, splits: Mapping[str, Any]) -> str:
         """Hex digest of all that decides what the release says: what the shards hold, and what people said of it."""
-        made_of = [self.version, self.params.model_dump(mode="json", exclude={"version"}), [ref.digest for ref in parts]]
+        made_of: list[Any] = [
+            self.version,
+            self.params.model_dump(mode="json", exclude={"version", "after"}),
+            [ref.digest for ref in parts],
+        ]
         made_of += [_said(audit)] if audit else []
+        made_of += [["after", base.release["content"]]] if base else []
+        made_of += [["splits", splits]] if splits else []
         return blake2b(json.dumps(made_of).encode(), digest_size=16).hexdigest()
 
-    def _pack(self, version: str, content: str, plan: Plan, parts: Sequence[PartRef], context: CorpusContext) -> None:
+    def _pack(self, version: str, content: str, plan: Plan, parts: Sequence[PartRef], base: Base | None, context: CorpusContext) -> None:
         store = context.store
         write_plan(store, version, plan, parts)
         store.write(f"{state_folder(version)}/{_CONTENT}", content.encode())
         done = finished(store, version, [shard.path for shard in plan.shards])
         jobs = [
-            ShardJob(store, version, number, shard.path, shard.split, self.params.text)
+            ShardJob(store, version, number, shard.path, shard.split, self.params.text, shard.subsets, self._before(base, shard))
             for number, shard in enumerate(plan.shards)
             if shard.path not in done
         ]
         for number, _ in enumerate(context.map(pack_shard, jobs), len(done) + 1):
             context.report(f"release {version}: {number} of {len(plan.shards)} shards")
 
+    def _before(self, base: Base | None, shard: Shard) -> Before | None:
+        """The shard of that name in the release before, if it was packed in the same way."""
+        if base is None or shard.path not in base.shards or base.release.get("format") != self._format():
+            return None
+        info = base.release["shards"][base.shards[shard.path]]
+        return Before(base.version, base.rows(shard.path), ShardInfo(**info))
+
+    def _format(self) -> dict[str, Any]:
+        """What decides the bytes of a shard beside its rows."""
+        return {"pack": self.version, "text": self.params.text}
+
     def _finish(
-        self, version: str, content: str, audit: Mapping[str, Any], plan: Plan, parts: Sequence[PartRef], context: CorpusContext
-    ) -> None:
+        self, version: str, content: str, audit: Mapping[str, Any], plan: Plan, parts: Sequence[PartRef], base: Base | None,
+        splits: Mapping[str, Any], context: CorpusContext,
+    ) -> None:  # fmt: skip
         """Index, card, checksums, and last of all `release.json`."""
         store, folder = context.store, release_folder(version)
         infos, tally, schema = _write_index(store, version, [shard.path for shard in plan.shards])
         before = total(parts)
-        dropped = {reason: {"rows": rows, "hours": round(seconds / 3600, 4)} for reason, (rows, seconds) in sorted(before.dropped.items())}
+        left = {
+            reason: (rows - plan.returned.get(reason, (0, 0.0))[0], seconds - plan.returned.get(reason, (0, 0.0))[1])
+            for reason, (rows, seconds) in before.dropped.items()
+        }
+        dropped = {reason: {"rows": rows, "hours": round(seconds / 3600, 4)} for reason, (rows, seconds) in sorted(left.items()) if rows}
         if again := sum(map(len, plan.duplicates.values())):
             dropped[f"{self.name}:{DUPLICATE}"] = {"rows": again, "hours": round(plan.duplicate_seconds / 3600, 4)}
         stages = _stages(store)
@@ -155,6 +193,14 @@ class Pack(CorpusStage):
             "software": _software(self.packages, stages),
             "rows": before.rows,
             "counts": tally.counts(),
+            **({"subsets": self._subsets(plan)} if self.params.subsets else {}),
+            **({key: splits[key] for key in ("splits", "leaks")} if splits else {}),
+            **(
+                {"after": base.version, "changes": changes(store, version, base.version, base.release.get("changes", ()), parts)}
+                if base
+                else {}
+            ),
+            "format": self._format(),
             "dropped": dropped,
             **({"audit": audit} if audit else {}),
             "members": ["flac", "json", *(["txt"] if self.params.text else [])],
@@ -165,6 +211,22 @@ class Pack(CorpusStage):
         digests = {info.path: info.sha256 for info in infos} | {name: sha256(store, f"{folder}/{name}") for name in (INDEX, CARD)}
         store.write(f"{folder}/{SUMS}", sums(digests | {RELEASE: hashlib.sha256(record).hexdigest()}))
         store.write(f"{folder}/{RELEASE}", record)
+
+    def _subsets(self, plan: Plan) -> dict[str, Any]:
+        return {
+            subset.name: {"asked": subset.hours, "when": subset.when, "hours": round(plan.subset_hours[subset.name], 4)}
+            for subset in self.params.subsets
+        }
+
+
+def _splits(store: Store) -> dict[str, Any]:
+    """How the splits were made, and which leaks were found, as the stage `split` wrote it down; nothing without that stage."""
+    for info in _stages(store):
+        path = f"manifests/{info['stage']}/{info['fingerprint']}/{LEAKS}"
+        if store.exists(path):
+            told = json.loads(store.read(path))
+            return {"splits": {key: told[key] for key in ("by", "splits", "against")}, "leaks": told["leaks"]}
+    return {}
 
 
 def _said(audit: Mapping[str, Any]) -> dict[str, Any]:
@@ -252,7 +314,7 @@ def _tables(store: Store, version: str, plan: Plan, parts: Sequence[PartRef]) ->
         columns |= {name: table.column(name).to_pylist() for name in ("drop_reason", "drop_detail")}
         for sample in order[bounds[number] : bounds[number + 1]]:
             row, shard = plan.row[sample], plan.shards[shard_of[sample]]
-            place: tuple[Any, ...] = (shard.split, [], f"{folder}/{shard.path}", int(offsets[sample]))
+            place: tuple[Any, ...] = (shard.split, list(shard.subsets), f"{folder}/{shard.path}", int(offsets[sample]))
             for name, value in zip(Pack.adds.names, place, strict=True):
                 columns[name][row] = value
         for row, kept in plan.duplicates.get(number, {}).items():

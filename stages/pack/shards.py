@@ -27,7 +27,8 @@ from manifests.schema import DROP, Row
 from manifests.store import Store
 from pipeline.contract import SilverError
 from stages.audio import SAMPLE_RATE, read_audio
-from stages.pack.plan import Plan
+from stages.pack.after import same_shard
+from stages.pack.plan import UNLABELLED, Plan
 
 INTERNAL = (*DROP, "audio_path", "media_uri", "media_version")
 """Columns that mean nothing outside the corpus root."""
@@ -46,6 +47,9 @@ PLACE = pa.schema(
 
 ADDED = pa.schema([("split", pa.string()), ("subsets", pa.list_(pa.string()))])
 
+LABEL_COLUMNS = ("labels", "words", "train_text", "student_text")
+"""Beside the tiers (`text...`): what is not said of a sample without a label."""
+
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")
 _FOOTER = b"silver"
 
@@ -59,6 +63,17 @@ class ShardInfo:
     bytes: int
     samples: int
     seconds: float
+    subsets: list[str]
+    """Subsets that all samples of the shard are in, from the smallest on."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """The shard of this name in the release before: where its rows are in the index of that release, and what `release.json` says of it."""
+
+    version: str
+    rows: tuple[int, int]
+    info: ShardInfo
 
 
 @dataclass(frozen=True)
@@ -71,6 +86,8 @@ class ShardJob:
     path: str
     split: str
     text: bool
+    subsets: tuple[str, ...] = ()
+    before: Before | None = None
 
 
 def state_folder(version: str) -> str:
@@ -108,8 +125,14 @@ def pack_shard(job: ShardJob) -> str:
         plan = pq.ParquetFile(handle).read_row_group(job.number)
     table = _rows(job.store, plan.column("part").to_pylist(), plan.column("row").to_pylist())
     public = table.drop_columns([name for name in INTERNAL if name in table.column_names])
-    for column, values in zip(ADDED, ([job.split] * len(table), [[]] * len(table)), strict=True):
+    for column, values in zip(ADDED, ([job.split] * len(table), [list(job.subsets)] * len(table)), strict=True):
         public = _set(public, column, pa.array(values, column.type))
+    if job.split == UNLABELLED:
+        public, table = (_without_labels(some) for some in (public, table))
+    if job.before and (same := same_shard(job.store, job.before.version, job.before.rows, public)) is not None:
+        job.store.copy(f"{release_folder(job.before.version)}/{job.path}", f"{release_folder(job.version)}/{job.path}")
+        _write_fragment(job, same.select(PLACE.names), public, job.before.info)
+        return job.path
     record_types = {column.name: column.type for column in public.schema}
 
     places: dict[str, list[Any]] = {name: [] for name in PLACE.names}
@@ -129,7 +152,7 @@ def pack_shard(job: ShardJob) -> str:
                 seconds += row["duration"]
                 for name, value in zip(PLACE.names, (key, job.path, offset, size, json_offset, json_size), strict=True):
                     places[name].append(value)
-        info = ShardInfo(job.path, _sha256(path), path.stat().st_size, len(table), seconds)
+        info = ShardInfo(job.path, _sha256(path), path.stat().st_size, len(table), seconds, list(job.subsets))
     _write_fragment(job, pa.table(places, schema=PLACE), public, info)
     return job.path
 
@@ -203,6 +226,14 @@ def _rows(store: Store, parts: list[str], rows: list[int]) -> pa.Table:
             tables.append(pq.read_table(handle, use_threads=False).take([rows[position] for position in positions]))
         order += positions
     return pa.concat_tables(tables).take(np.argsort(order))
+
+
+def _without_labels(table: pa.Table) -> pa.Table:
+    """The same rows without what was written of them: nobody trusts it."""
+    for column in table.schema:
+        if column.name in LABEL_COLUMNS or (column.name.startswith("text") and not column.name.startswith("text_language")):
+            table = _set(table, column, pa.nulls(len(table), column.type))
+    return table
 
 
 def _set(table: pa.Table, column: pa.Field, values: pa.Array) -> pa.Table:

@@ -50,7 +50,15 @@ class Speakers:
         speech = samples[np.repeat(probabilities >= SPEECH, WINDOW)[: len(samples)]]
         if len(speech) < _WINDOW * 160 or not speech.any():
             return None
-        return count_groups(self._embed(speech * np.float32(_LEVEL / np.sqrt(np.square(speech, dtype=np.float64).mean()))))
+        return count_groups(self._embed(_levelled(speech)))
+
+    def voice(self, samples: Samples) -> npt.NDArray[np.float32] | None:
+        """The mean embedding of a segment, a unit vector of shape (256,); None for less than a window (1.6 s), or silence."""
+        if len(samples) < _WINDOW * 160 or not samples.any():
+            return None
+        mean = self._embed(_levelled(samples)).mean(0)
+        found: npt.NDArray[np.float32] = mean / np.linalg.norm(mean)
+        return found
 
     def _embed(self, speech: Samples) -> npt.NDArray[np.float32]:
         """A unit vector for each two neighbouring windows, shape (n, 256)."""
@@ -65,6 +73,10 @@ class Speakers:
                 embeddings = torch.nn.functional.normalize(embeddings[1:] + embeddings[:-1])
         found: npt.NDArray[np.float32] = embeddings.numpy()
         return found
+
+
+def _levelled(speech: Samples) -> Samples:
+    return speech * np.float32(_LEVEL / np.sqrt(np.square(speech, dtype=np.float64).mean()))
 
 
 def count_groups(embeddings: npt.NDArray[np.float32]) -> int:

@@ -24,7 +24,8 @@ from tests.small_corpus import SmallCorpus, small_corpus
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> SmallCorpus:
     """A corpus with a release `v1` of two splits."""
     corpus = small_corpus(tmp_path_factory.mktemp("corpus"), recordings=8)
-    corpus.pack(version="v1", shard_seconds=6, splits={"dev": 0.4}, split_by="recording", text=True)
+    corpus.split(splits={"dev": 0.4})
+    corpus.pack(version="v1", shard_seconds=6, text=True)
     return corpus
 
 

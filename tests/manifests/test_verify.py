@@ -20,7 +20,8 @@ from tests.small_corpus import small_corpus
 @pytest.fixture
 def release(tmp_path: Path) -> tuple[Store, Path]:
     corpus = small_corpus(tmp_path, recordings=4)
-    corpus.pack(version="v1", shard_seconds=4, splits={"dev": 0.4}, split_by="recording")
+    corpus.split(splits={"dev": 0.4})
+    corpus.pack(version="v1", shard_seconds=4)
     return corpus.store, tmp_path / "releases/v1"
 
 

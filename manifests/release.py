@@ -23,6 +23,9 @@ RELEASE, INDEX, CARD, SUMS = "release.json", "index.parquet", "README.md", "SHA2
 STATE = ".state"
 """Folder inside a release that is being made; gone when it is finished."""
 
+TRAIN, UNLABELLED = "train", "unlabelled"
+"""Splits: what no other split took, and audio of recordings of train whose labels nobody trusts, without them."""
+
 LEAKS = "leaks.json"
 """Beside the parts of the manifest of `split`: how splits were made, and what of test sets and earlier releases was found in the corpus."""
 

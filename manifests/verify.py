@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from manifests.release import CARD, INDEX, RELEASE, SUMS, Tally, read_release, release_folder, sha256, sums
+from manifests.release import CARD, INDEX, RELEASE, SUMS, TRAIN, UNLABELLED, Tally, read_release, release_folder, sha256, sums
 from manifests.store import Store
 
 
@@ -175,7 +175,8 @@ def _sample(path: str, key: str, data: Mapping[str, bytes], seen: _Seen) -> Gene
         yield Finding(path, key, f"its JSON is that of {row['segment_id']}")
     if row["split"] != path.partition("/")[0]:
         yield Finding(path, key, f"its JSON says split {row['split']}")
-    if (other := seen.split_of.setdefault(row["recording_id"], row["split"])) != row["split"]:
+    split = TRAIN if row["split"] == UNLABELLED else row["split"]
+    if (other := seen.split_of.setdefault(row["recording_id"], split)) != split:
         yield Finding(path, key, f"recording {row['recording_id']} is in {other} too")
     seen.tally.add(row)
     try:

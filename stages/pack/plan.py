@@ -19,12 +19,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from manifests.part import PartRef, read_part
+from manifests.release import TRAIN, UNLABELLED
 from manifests.store import Store
 from pipeline.contract import SilverError
 from stages.pack.after import Base
 from stages.pack.subsets import Subset, eligible, levels, rule_columns
 
-TRAIN, UNLABELLED = "train", "unlabelled"
 _COLUMNS = ["segment_id", "source_uri", "duration", "drop_stage", "drop_reason"]
 _AT_ONCE = 256  # parts read ahead
 

@@ -22,13 +22,13 @@ import pyarrow.parquet as pq
 import soundfile
 
 from manifests.part import PartRef
-from manifests.release import STATE, release_folder
+from manifests.release import STATE, UNLABELLED, release_folder
 from manifests.schema import DROP, Row
 from manifests.store import Store
 from pipeline.contract import SilverError
 from stages.audio import SAMPLE_RATE, read_audio
 from stages.pack.after import same_shard
-from stages.pack.plan import UNLABELLED, Plan
+from stages.pack.plan import Plan
 
 INTERNAL = (*DROP, "audio_path", "media_uri", "media_version")
 """Columns that mean nothing outside the corpus root."""

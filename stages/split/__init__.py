@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
 from manifests.part import PartRef, read_part
-from manifests.release import INDEX, LEAKS, RELEASES, read_release, release_folder
+from manifests.release import INDEX, LEAKS, RELEASES, TRAIN, UNLABELLED, read_release, release_folder
 from manifests.schema import Row, extend
 from manifests.store import Store
 from pipeline.contract import AbsolutePath, CorpusContext, CorpusStage, SilverError, StageParams
 from stages.heldout.leaks import FIXES, WORDS, leaks, within
 from stages.heldout.sets import HeldOut
 from stages.normalise.scoring import scoring_words
-from stages.split.clusters import TRAIN, Clusters, Tie, allot, cluster
+from stages.split.clusters import Clusters, Tie, allot, cluster
 
 EARLIER = "releases"
 """Name of the earlier releases of this corpus, where a leak is waived."""
@@ -252,7 +252,7 @@ def published(store: Store) -> dict[str, str]:
             for batch in pq.ParquetFile(handle).iter_batches(columns=["recording_id", "split"]):
                 for recording, split in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
                     if found.get(recording, TRAIN) == TRAIN:
-                        found[recording] = split
+                        found[recording] = TRAIN if split == UNLABELLED else split
     return found
 
 

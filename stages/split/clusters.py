@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-TRAIN = "train"
+from manifests.release import TRAIN
 
 FITS = 1.5
 """A cluster goes to a split if it is at most so many times as long as what the split still lacks."""

@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from manifests.corpus import CURRENT
 from manifests.part import PartRef, read_part
+from manifests.release import TRAIN
 from manifests.schema import extend
 from manifests.store import Store
 from pipeline.contract import AbsolutePath, CorpusContext, CorpusStage, FilePath, PartContext, SilverError, StageParams, operational
@@ -27,7 +28,6 @@ from stages import models
 from stages.heldout.leaks import check
 from stages.heldout.sets import HeldOut
 from stages.heldout.transcribe import evaluate
-from stages.pack.plan import TRAIN
 from stages.train.loop import BEST, CURVE, PROGRESS, STATE, TEXTS, Curve, Job, train
 from stages.train.noise import Noise
 from stages.train.replay import COLUMNS, Replay

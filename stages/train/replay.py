@@ -16,9 +16,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from manifests.corpus import Corpus, Manifest
 from manifests.part import read_part
+from manifests.release import TRAIN
 from manifests.store import Store
 from pipeline.contract import SilverError
-from stages.pack.plan import TRAIN
 
 COLUMNS = ("segment_id", "recording_id", "source_uri", "channel", "speaker", "language", "duration", "split", "shard", "audio_path")
 """What is known of a segment that is trained on, besides its `train_text`."""

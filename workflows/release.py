@@ -1,0 +1,48 @@
+"""A release under a name: the recipe brought up to date, packed after the release before, read back, and summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from manifests.release import RELEASES, read_release
+from manifests.store import Store
+from pipeline.contract import SilverError
+from pipeline.recipe import Recipe
+
+HOURS_COLUMNS = ("what", "name", "samples", "hours")
+
+
+def pack_section(recipe: Recipe) -> str:
+    """The section of the recipe that writes its release: the last one of the stage `pack`.
+
+    Raises:
+        SilverError: there is none.
+    """
+    found = [spec.name for spec in recipe.stages if type(spec.stage).name == "pack"]
+    if not found:
+        raise SilverError(f"{recipe.source} has no stage pack, so it makes no release")
+    return found[-1]
+
+
+def to_follow(store: Store, version: str) -> str | None:
+    """The release that a new one follows by itself: the last of those with a name. None for the first.
+
+    Raises:
+        SilverError: two releases follow the same one, so that there are two last ones.
+    """
+    releases = {name: read_release(store, name) for name in store.names(RELEASES)}
+    if done := releases.get(version):
+        return done.get("after")
+    named = {name: release for name, release in releases.items() if release and not release["content"].startswith(name)}
+    last = sorted(named.keys() - {release.get("after") for release in named.values()})
+    if len(last) > 1:
+        raise SilverError(f"{version} could follow any of {', '.join(last)}: say which with --after, or --after none")
+    return last[0] if last else None
+
+
+def summary(release: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Rows of the table of what is in it: splits, subsets, languages."""
+    for group in ("split", "subsets", "language", "licence"):
+        for name, held in release["counts"].get(group, {}).items():
+            yield {"what": group.removesuffix("s") if group == "subsets" else group, "name": name, **held}

@@ -34,6 +34,8 @@ PLACES = ("key", "shard", "offset", "size", "json_offset", "json_size")
 
 GROUPS = ("split", "language", "channel", "licence")
 """What samples and hours are counted by."""
+SUBSETS = "subsets"
+"""Counted too, where there are any; a sample is in several."""
 
 
 def release_folder(version: str) -> str:
@@ -69,21 +71,23 @@ def sums(digests: Mapping[str, str]) -> bytes:
 
 
 class Tally:
-    """Samples and hours of a release, in all and by split, language, channel and licence."""
+    """Samples and hours of a release, in all and by split, language, channel, licence and subset."""
 
     def __init__(self) -> None:
         self._samples, self._seconds = 0, 0.0
-        self._groups: dict[str, dict[str, tuple[int, float]]] = {group: {} for group in GROUPS}
+        self._groups: dict[str, dict[str, tuple[int, float]]] = {group: {} for group in (*GROUPS, SUBSETS)}
 
     def add(self, sample: Mapping[str, Any]) -> None:
         """Count one sample: a row with `split`, `duration` and, where known, `language` (else the one that was heard), `channel`, `licence`."""
         seconds = sample["duration"]
         self._samples += 1
         self._seconds += seconds
-        for group, counts in self._groups.items():
-            name = sample.get(group) or (sample.get("audio_language") if group == "language" else None) or "unknown"
-            had = counts.get(name, (0, 0.0))
-            counts[name] = (had[0] + 1, had[1] + seconds)
+        names = {
+            group: sample.get(group) or (sample.get("audio_language") if group == "language" else None) or "unknown" for group in GROUPS
+        }
+        for group, name in (*names.items(), *((SUBSETS, name) for name in sample.get(SUBSETS) or ())):
+            had = self._groups[group].get(name, (0, 0.0))
+            self._groups[group][name] = (had[0] + 1, had[1] + seconds)
 
     def counts(self) -> dict[str, Any]:
         """Plain values: samples, hours, and both for every value of every group."""
@@ -93,6 +97,7 @@ class Tally:
             **{
                 group: {name: {"samples": n, "hours": _hours(seconds)} for name, (n, seconds) in sorted(counts.items())}
                 for group, counts in self._groups.items()
+                if counts or group != SUBSETS
             },
         }
 

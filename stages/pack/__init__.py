@@ -26,7 +26,21 @@ from pydantic import Field, field_validator
 from manifests.audits import newest
 from manifests.corpus import CURRENT, Manifest, total
 from manifests.part import PartRef, read_part
-from manifests.release import CARD, GROUPS, INDEX, LEAKS, RELEASE, RELEASES, SUMS, Tally, read_release, release_folder, sha256, sums
+from manifests.release import (
+    CARD,
+    GROUPS,
+    INDEX,
+    LEAKS,
+    RELEASE,
+    RELEASES,
+    SUBSETS,
+    SUMS,
+    Tally,
+    read_release,
+    release_folder,
+    sha256,
+    sums,
+)
 from manifests.schema import extend
 from manifests.store import Store
 from pipeline.contract import CorpusContext, CorpusStage, SilverError, StageParams
@@ -271,7 +285,7 @@ def _write_index(store: Store, version: str, shards: Sequence[str]) -> tuple[lis
         for shard in shards:
             table, info = read_fragment(store, version, shard)
             infos.append(info)
-            counted = [name for name in (*GROUPS, "audio_language", "duration") if name in table.column_names]
+            counted = [name for name in (*GROUPS, SUBSETS, "audio_language", "duration") if name in table.column_names]
             for row in table.select(counted).to_pylist():
                 tally.add(row)
             if writer is None:

@@ -53,6 +53,7 @@ def test_a_subset_is_in_every_larger_one_keeps_its_rule_and_its_hours_and_is_a_l
     assert seconds["S"] == 10
     assert seconds["M"] == sum(row["duration"] for row in rows if row["split"] == "train")
     release = read_release(corpus.store, "v1")
+    assert release["counts"]["subsets"]["S"] == {"samples": 10, "hours": round(10 / 3600, 4)}
     assert release["subsets"]["XS"] == {"asked": 4 / 3600, "when": "align_score >= 0.9", "hours": round(4 / 3600, 4)}
     packed = samples(corpus, "v1")
     assert all(json.loads(packed[row["segment_id"]]["json"])["subsets"] == row["subsets"] for row in rows if row["split"] == "train")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import soundfile
 
@@ -17,7 +18,7 @@ from manifests.part import Counts, PartRef, to_table, write_part
 from manifests.schema import LABELS, ROW, WORDS, Row, extend, segment_id, source_id
 from manifests.store import Store
 from pipeline.contract import CorpusContext
-from stages.audio import SAMPLE_RATE, audio_path
+from stages.audio import SAMPLE_RATE, Samples, audio_path
 from stages.pack import Pack
 from stages.split import Split
 
@@ -48,8 +49,11 @@ class SmallCorpus:
         self.reported: list[str] = []
 
     def recording(self, seed: int, seconds: float) -> tuple[str, str]:
-        """Store a recording; its id and the path of its FLAC."""
-        pcm = np.random.default_rng(seed).integers(-3000, 3000, round(seconds * SAMPLE_RATE), dtype=np.int16)
+        """Store a recording of noise; its id and the path of its FLAC."""
+        return self.store_audio(np.random.default_rng(seed).integers(-3000, 3000, round(seconds * SAMPLE_RATE), dtype=np.int16))
+
+    def store_audio(self, pcm: npt.NDArray[np.int16]) -> tuple[str, str]:
+        """Store some audio; its id and the path of its FLAC."""
         digest = hashlib.sha256(pcm.tobytes()).hexdigest()
         path = Path(self.store.path(audio_path(digest)))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +62,13 @@ class SmallCorpus:
 
     def segments(self, uri: str, seed: int, spans: list[tuple[float, float]], **columns: Any) -> list[Row]:
         """Live rows of one recording."""
-        recording, path = self.recording(seed, max(end for _, end in spans) + 0.5)
+        return self._rows(uri, *self.recording(seed, max(end for _, end in spans) + 0.5), spans, **columns)
+
+    def speech(self, uri: str, samples: Samples, spans: list[tuple[float, float]], **columns: Any) -> list[Row]:
+        """Live rows of a recording of these samples."""
+        return self._rows(uri, *self.store_audio((np.clip(samples, -1, 1) * 32767).astype(np.int16)), spans, **columns)
+
+    def _rows(self, uri: str, recording: str, path: str, spans: list[tuple[float, float]], **columns: Any) -> list[Row]:
         row = {
             "source_id": source_id(uri), "recording_id": recording, "source_uri": uri, "audio_path": path, "media_uri": f"sources/{recording}.mp3",
             "language": "en", "channel": "radio", "licence": "CC-BY-4.0", "align_score": 0.87,

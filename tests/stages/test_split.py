@@ -1,21 +1,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 from pydantic import ValidationError
 
-from manifests.part import read_rows
+from manifests.part import PartRef, read_rows
 from manifests.release import LEAKS, read_release
 from manifests.verify import verify_release
 from pipeline.contract import SilverError
 from stages.audio import SAMPLE_RATE
 from stages.split import HELD_OUT, TIED, Split
 from stages.split.clusters import Tie, allot, cluster
+from stages.split.voices import same_voice
 from tests.small_corpus import SmallCorpus
+from tests.speech import prompts
+from workflows.demo.speech import read_samples
 
 BY = ["channel", "speaker", "text"]
 
@@ -181,6 +186,30 @@ def test_channels_that_were_published_apart_and_turn_out_to_be_one_are_a_leak() 
     found = cluster(["r1", "r2", "r3"], ties, {"r1": "train", "r2": "test"})
     assert [(tie.kind, a, b) for tie, a, b in found.leaks] == [("speaker", "r1", "r2")]
     assert not found.left_out
+
+
+def test_one_speaker_under_two_names_is_told_by_the_voice(tmp_path: Path) -> None:
+    """Real recorded prompts of two speakers, two shows each, every show a channel of its own."""
+    corpus = SmallCorpus(tmp_path)
+    for number, (language, part) in enumerate([("fr", 0), ("it", 0), ("fr", 1), ("it", 1)]):
+        pieces = [read_samples(prompt.path) for prompt in prompts(language)[part * 60 : part * 60 + 40]]
+        corpus.add(
+            corpus.speech(
+                f"/{number}.mp3",
+                np.concatenate(pieces)[: 48 * SAMPLE_RATE],
+                [(8.0 * n, 8.0 * n + 8) for n in range(6)],
+                channel=f"{number}",
+            )
+        )
+    pairs = zip(corpus.parts[:2], corpus.parts[2:], strict=True)
+    assert sorted(same_voice(corpus.store, corpus.parts)) == sorted(tuple(sorted(recordings_of(corpus, pair))) for pair in pairs)
+    corpus.split(splits={"test": 0.4}, by=["voice"])
+    first, second, third, fourth = ({row["split"] for row in read_rows(corpus.store, ref)} for ref in corpus.parts)
+    assert first == third != second == fourth
+
+
+def recordings_of(corpus: SmallCorpus, parts: Iterable[PartRef]) -> set[str]:
+    return {row["recording_id"] for ref in parts for row in read_rows(corpus.store, ref)}
 
 
 def test_a_cluster_that_is_most_of_the_corpus_trains() -> None:

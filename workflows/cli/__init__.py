@@ -14,10 +14,10 @@ import typer
 
 from manifests.render import printable
 from pipeline.errors import RecipeError, SilverError
-from workflows.cli import build, judge, look
+from workflows.cli import build, judge, look, release
 from workflows.cli.shared import app
 
-__all__ = ["build", "judge", "look", "main"]
+__all__ = ["build", "judge", "look", "main", "release"]
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -45,18 +45,21 @@ def run(
 
     silver run configs/folder.yaml root=OUT language=it acquire.path=AUDIO_DIR transcribe.model=base
     """
-    _run(load_recipe(recipe, overrides), only, first, last, strict=strict, quiet=quiet)
+    run_recipe(load_recipe(recipe, overrides), only, first, last, strict=strict, quiet=quiet)
 
 
-def _run(loaded: Any, only: str | None, first: str | None, last: str | None, *, strict: bool = False, quiet: bool = False) -> None:
+def run_recipe(
+    loaded: Any, only: str | None = None, first: str | None = None, last: str | None = None, *, strict: bool = False, quiet: bool = False
+) -> None:
+    """Bring a recipe up to date, with progress, and say what was made."""
     from pipeline.progress import Progress, duration
-    from pipeline.run import run as run_recipe
+    from pipeline.run import run
 
     began = time.monotonic()
     executor = make_executor()
     try:
         with Progress(quiet=quiet) as progress:
-            result = run_recipe(loaded, executor, progress, only=only, first=first, last=last, strict=strict)
+            result = run(loaded, executor, progress, only=only, first=first, last=last, strict=strict)
     finally:
         close = getattr(executor, "close", None)
         if close:
@@ -94,7 +97,7 @@ def refine(
     if "train_1" not in [spec.name for spec in loaded.stages]:
         raise SilverError(f"{recipe} has no section refine; `silver run` runs a recipe without")
     with nullcontext() if how is Format.TABLE else redirect_stdout(sys.stderr):  # so that what is written can be read by a program
-        _run(loaded, only, first, last, quiet=quiet)
+        run_recipe(loaded, only, first, last, quiet=quiet)
     corpus = Corpus(loaded.header.root)
     trained, compared = rounds(corpus), systems(corpus, loaded)
     figures = draw(corpus, trained, compared)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from manifests.corpus import Corpus
 from manifests.funnel import FUNNEL_COLUMNS, funnel
+from manifests.release import read_release, release_folder
 from manifests.render import Format, render
+from manifests.verify import verify_release
 from pipeline.contract import SilverError
 from pipeline.executors import LazyExecutor
 from pipeline.progress import Progress, duration
@@ -21,8 +23,10 @@ from workflows.demo.episodes import make_episodes
 from workflows.demo.feed import serve, write_feeds
 from workflows.evaluate.figure import page
 from workflows.evaluate.table import COLUMNS, judge, table
+from workflows.release import HOURS_COLUMNS, summary
 from workflows.report.main import report
 
+VERSION = "v1"
 RECIPE = str(Path(__file__).parent.parent.parent / "configs" / "demo.yaml")
 
 
@@ -49,16 +53,16 @@ def main(folder: str, minutes: float) -> None:
     if not made:
         print(f"nothing to do: every part of {home / 'corpus'} is up to date ({duration(time.monotonic() - began)})\n")
     _report(corpus, truth)
-    version = max((home / "corpus" / "releases").iterdir(), key=lambda release: release.stat().st_mtime)
-    print(
-        f"\nthe corpus: {version}\nlook around: silver rows {home / 'corpus'}, silver trace {home / 'corpus'} ID, silver verify {version}"
-    )
+    release = corpus.store.uri(release_folder(VERSION))
+    print(f"\nThe release: {release}")
+    _released(corpus)
+    print(f"look around: silver rows {corpus.store.root}, silver trace {corpus.store.root} ID, silver verify {release}")
     print(f"look and listen: {report(corpus, None, 50, str(truth), fold_accents=True)}")
     print(f"done in {duration(time.monotonic() - began)}")
 
 
 def _build(root: Path, feeds: list[str]) -> dict[str, int]:
-    recipe = load(RECIPE, [f"root={root}", f"acquire.feeds={json.dumps(feeds)}"], find, STAGES)
+    recipe = load(RECIPE, [f"root={root}", f"acquire.feeds={json.dumps(feeds)}", f"pack.version={VERSION}"], find, STAGES)
     executor = LazyExecutor()
     try:
         with Progress() as progress:
@@ -87,3 +91,13 @@ def _report(corpus: Corpus, truth: Path) -> None:
         render(words, Format.TABLE, ["word", "start", "end", "score", "spelled", "heard"])
     print("\nSome that were dropped")
     render(dropped[:: max(1, len(dropped) // 6)][:6], Format.TABLE, [*columns, "drop_reason", "drop_detail"])
+
+
+def _released(corpus: Corpus) -> None:
+    """What is in the release, read back from its files."""
+    made = read_release(corpus.store, VERSION)
+    found = list(verify_release(corpus.store, VERSION))
+    render(list(summary(made)), Format.TABLE, list(HOURS_COLUMNS))
+    if found:
+        raise SilverError(f"the release does not read back as it was written: {found[0]}")
+    print(f"read back: {made['counts']['samples']} samples in {len(made['shards'])} shards, nothing wrong")

@@ -23,6 +23,7 @@ from pydantic import Field, field_validator
 
 from manifests.part import PartRef, read_part, to_table
 from manifests.schema import ROW, Row, extend, source_id
+from manifests.takedown import TAKEN_DOWN, Requests, read_takedowns
 from pipeline.contract import CorpusContext, CorpusStage, ItemError, SilverError, StageParams, operational
 from stages.acquire import feed, folder, ytdlp
 from stages.acquire.http import Fetcher
@@ -100,7 +101,8 @@ class Acquire(CorpusStage):
         changed = {file.uri for file in files if file.version and file.uri in record.uris and not record.knows(file)}
         yield from record.earlier({file.uri: (file.version, source_id(file.uri, file.version)) for file in files if file.version})
 
-        crawl = _Crawl(record, params.workers, params.limit, changed, read=folders)
+        requests = Requests(tuple(read_takedowns(context.store)))
+        crawl = _Crawl(record, params.workers, params.limit, changed, requests, read=folders)
         group: list[Source] = []
         files.sort(key=lambda file: file.uri not in changed)
         for source in crawl.run([lambda: files, *self._lists(context, crawl)]):
@@ -173,6 +175,8 @@ class _Crawl:
     limit: int | None
     changed: set[str]
     """Files that take the place of an older version. They come first and beside the limit, or the old would leave without the new."""
+    requests: Requests
+    """What was taken down is not fetched."""
     stop: threading.Event = field(default_factory=threading.Event)
     failures: dict[str, Source] = field(default_factory=dict)
     tried: set[str] = field(default_factory=set)  # candidates
@@ -186,7 +190,7 @@ class _Crawl:
         acquired: set[str] = set()
         with self._pool() as listing, self._pool() as fetching:
             candidates = self._fresh(chain.from_iterable(_ordered(listing, _read, lists, lambda waiting: 2 * self.workers - waiting)))
-            for sources in _ordered(fetching, _attempt, candidates, self._room):
+            for sources in _ordered(fetching, partial(_attempt, self.requests), candidates, self._room):
                 for source in sources:
                     if source.reason:
                         self.failures.setdefault(source.uri, source)
@@ -255,11 +259,19 @@ def _read(read: Callable[[], Iterable[Candidate]]) -> Iterable[Candidate]:
     return read()
 
 
-def _attempt(candidate: Candidate) -> list[Source]:
+def _attempt(requests: Requests, candidate: Candidate) -> list[Source]:
+    if gone := requests.match({"source_uri": candidate.uri, "channel": candidate.channel}):
+        return [Source(uri=candidate.uri, reason=TAKEN_DOWN, detail=gone.told)]
     try:
-        return candidate.fetch()
+        return [_unless_taken_down(requests, source) for source in candidate.fetch()]
     except ItemError as error:
         return [Source(uri=candidate.uri, reason=error.reason, detail=error.detail)]
+
+
+def _unless_taken_down(requests: Requests, source: Source) -> Source:
+    """A page may hold what was taken down, and a file may say only inside whose it is."""
+    gone = None if source.reason else requests.match({"source_uri": source.uri, "channel": clean(source.channel or source.folder)})
+    return Source(uri=source.uri, reason=TAKEN_DOWN, detail=gone.told) if gone else source
 
 
 def _download(url: str, context: CorpusContext, fetcher: Fetcher) -> list[Source]:

@@ -141,4 +141,4 @@ def _candidate(episode: Source, size: int, store: Store, fetcher: Fetcher) -> Ca
             return [replace(episode, reason=error.reason, detail=error.detail)]
         return [replace(episode, media=media, seconds=episode.seconds or estimated_seconds(extension(episode.uri), size))]
 
-    return Candidate(uri=episode.uri, version=episode.version, fetch=fetch)
+    return Candidate(uri=episode.uri, version=episode.version, channel=episode.channel, fetch=fetch)

@@ -126,6 +126,8 @@ class Candidate:
     uri: str
     fetch: Callable[[], list[Source]]
     version: str = ""
+    channel: str | None = None
+    """If the list says it: what is of a channel that was taken down is not fetched."""
     stays: bool = False
     """A file that is used where it is: it is looked at again in every run, and a changed one takes the place of the old."""
 

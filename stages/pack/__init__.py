@@ -6,7 +6,6 @@ before it ended; `release.json` is written last.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,15 +37,15 @@ from manifests.release import (
     Tally,
     read_release,
     release_folder,
-    sha256,
-    sums,
 )
 from manifests.schema import extend
 from manifests.store import Store
+from manifests.takedown import COLUMNS, TAKEN_DOWN, Requests, public, read_takedowns
 from pipeline.contract import CorpusContext, CorpusStage, SilverError, StageParams
 from stages.pack.after import Base
-from stages.pack.card import card
 from stages.pack.changes import changes
+from stages.pack.papers import write_papers
+from stages.pack.patch import finish
 from stages.pack.plan import Plan, Shard, Wanted, make_plan
 from stages.pack.shards import ADDED, PLACE, Before, ShardInfo, ShardJob, finished, pack_shard, read_fragment, state_folder, write_plan
 from stages.pack.subsets import Subset
@@ -113,8 +112,11 @@ class Pack(CorpusStage):
             if ref.counts.live:
                 shards = read_part(context.store, ref, ["shard"]).column("shard").drop_null()
                 version = str(shards[0]).split("/")[1]
-                if _said(read_release(context.store, version).get("audit", {})) != _said(newest(context.store)):
+                release = read_release(context.store, version)
+                if _said(release.get("audit", {})) != _said(newest(context.store)):
                     return False  # somebody judged the labels since: the card must say so
+                if _taken_down(context.store, context.previous):
+                    return False  # and this must go
                 return _is_whole(context.store, version) and not context.store.exists(state_folder(version))
         return False
 
@@ -129,24 +131,29 @@ class Pack(CorpusStage):
         if params.after and params.after == params.version:
             raise SilverError(f"release {params.version} cannot follow itself: choose another pack.version or pack.after")
         splits = _splits(context.store)
-        content = self._content(parts, audit, base, splits)
+        requests = Requests(tuple(read_takedowns(context.store)))
         if params.text and parts and "text" not in read_part(context.store, parts[0]).column_names:
             raise SilverError("pack.text=true needs the column text: put the stage normalise before pack")
-        version = params.version or content[:12]
         wanted = Wanted(
-            params.seed, params.shard_seconds, tuple(params.subsets), params.balance if params.subsets else None, tuple(params.unlabelled)
-        )
+            params.seed, params.shard_seconds, tuple(params.subsets), params.balance if params.subsets else None, requests,
+            tuple(params.unlabelled),
+        )  # fmt: skip
         plan = make_plan(context.store, parts, wanted, base)
+        content = self._content(parts, audit, base, splits, sorted(plan.taken_seconds))
+        version = params.version or content[:12]
         for subset in params.subsets:
             if subset.hours and plan.subset_hours[subset.name] < 0.95 * subset.hours:
                 context.report(f"subset {subset.name} asks for {subset.hours:g} hours, and {plan.subset_hours[subset.name]:.2f} can be had")
+        finish(context.store, version)
         if not _is_released(context.store, version, content):
             self._pack(version, content, plan, parts, base, context)
             self._finish(version, content, audit, plan, parts, base, splits, context)
         context.store.remove(state_folder(version))
         yield from _tables(context.store, version, plan, parts)
 
-    def _content(self, parts: Sequence[PartRef], audit: Mapping[str, Any], base: Base | None, splits: Mapping[str, Any]) -> str:
+    def _content(
+        self, parts: Sequence[PartRef], audit: Mapping[str, Any], base: Base | None, splits: Mapping[str, Any], taken_down: Sequence[str]
+    ) -> str:
         """Hex digest of all that decides what the release says: what the shards hold, and what people said of it."""
         made_of: list[Any] = [
             self.version,
@@ -156,6 +163,7 @@ class Pack(CorpusStage):
         made_of += [_said(audit)] if audit else []
         made_of += [["after", base.release["content"]]] if base else []
         made_of += [["splits", splits]] if splits else []
+        made_of += [["taken down", *taken_down]] if taken_down else []
         return blake2b(json.dumps(made_of).encode(), digest_size=16).hexdigest()
 
     def _pack(self, version: str, content: str, plan: Plan, parts: Sequence[PartRef], base: Base | None, context: CorpusContext) -> None:
@@ -197,6 +205,9 @@ class Pack(CorpusStage):
         dropped = {reason: {"rows": rows, "hours": round(seconds / 3600, 4)} for reason, (rows, seconds) in sorted(left.items()) if rows}
         if again := sum(map(len, plan.duplicates.values())):
             dropped[f"{self.name}:{DUPLICATE}"] = {"rows": again, "hours": round(plan.duplicate_seconds / 3600, 4)}
+        if gone := plan.taken_seconds:
+            rows, seconds = (sum(some) for some in zip(*gone.values(), strict=True))
+            dropped[f"{self.name}:{TAKEN_DOWN}"] = {"rows": rows, "hours": round(seconds / 3600, 4)}
         stages = _stages(store)
         release = {
             "version": version,
@@ -210,21 +221,21 @@ class Pack(CorpusStage):
             **({"subsets": self._subsets(plan)} if self.params.subsets else {}),
             **({key: splits[key] for key in ("splits", "leaks")} if splits else {}),
             **(
-                {"after": base.version, "changes": changes(store, version, base.version, base.release.get("changes", ()), parts)}
+                {
+                    "after": base.version,
+                    "changes": changes(store, version, base.version, base.release.get("changes", ()), parts, plan.taken_ids),
+                }
                 if base
                 else {}
             ),
             "format": self._format(),
             "dropped": dropped,
+            **({"takedowns": public(plan.taken_seconds, read_takedowns(store))} if plan.taken_seconds else {}),
             **({"audit": audit} if audit else {}),
             "members": ["flac", "json", *(["txt"] if self.params.text else [])],
             "shards": [asdict(info) for info in infos],
         }
-        record = json.dumps(release, indent=1, ensure_ascii=False, default=str).encode()
-        store.write(f"{folder}/{CARD}", card(json.loads(record), schema).encode())
-        digests = {info.path: info.sha256 for info in infos} | {name: sha256(store, f"{folder}/{name}") for name in (INDEX, CARD)}
-        store.write(f"{folder}/{SUMS}", sums(digests | {RELEASE: hashlib.sha256(record).hexdigest()}))
-        store.write(f"{folder}/{RELEASE}", record)
+        write_papers(store, folder, release, schema)
 
     def _subsets(self, plan: Plan) -> dict[str, Any]:
         return {
@@ -246,6 +257,13 @@ def _splits(store: Store) -> dict[str, Any]:
 def _said(audit: Mapping[str, Any]) -> dict[str, Any]:
     """What an audit says, whenever it was read: reading the same sheet again changes nothing."""
     return {key: value for key, value in audit.items() if key != "read"}
+
+
+def _taken_down(store: Store, parts: Sequence[PartRef]) -> bool:
+    """Whether a live row of these parts falls under a request."""
+    requests = Requests(tuple(read_takedowns(store)))
+    tables = (read_part(store, ref, [*COLUMNS, "drop_reason"]) for ref in parts if ref.counts.live and requests.takedowns)
+    return any(requests.match(row) for table in tables for row in table.to_pylist() if row["drop_reason"] is None)
 
 
 def _is_whole(store: Store, version: str) -> bool:
@@ -334,6 +352,8 @@ def _tables(store: Store, version: str, plan: Plan, parts: Sequence[PartRef]) ->
         for row, kept in plan.duplicates.get(number, {}).items():
             columns["drop_reason"][row] = DUPLICATE
             columns["drop_detail"][row] = f"the same audio was acquired as {kept}, which stays"[:500]
+        for row, request in plan.taken_down.get(number, {}).items():
+            columns["drop_reason"][row], columns["drop_detail"][row] = TAKEN_DOWN, request.told[:500]
         schema = extend(table.schema, Pack.adds)
         yield pa.table(
             [pa.array(columns[column.name], column.type) if column.name in columns else table.column(column.name) for column in schema],

@@ -21,6 +21,7 @@ import pyarrow as pa
 from manifests.part import PartRef, read_part
 from manifests.release import TRAIN, UNLABELLED
 from manifests.store import Store
+from manifests.takedown import COLUMNS, NOTHING, Requests, Takedown
 from pipeline.contract import SilverError
 from stages.pack.after import Base
 from stages.pack.subsets import Subset, eligible, levels, rule_columns
@@ -48,6 +49,8 @@ class Wanted:
     shard_seconds: float
     subsets: tuple[Subset, ...] = ()
     balance: str | None = None
+    requests: Requests = NOTHING
+    """What was taken down."""
     unlabelled: tuple[str, ...] = ()
     """Stages whose drops go to the split `unlabelled`."""
 
@@ -63,6 +66,12 @@ class Plan:
     duplicates: dict[int, dict[int, str]] = field(default_factory=dict)
     """Part to row to the `source_uri` whose sample stays in the place of this row's."""
     duplicate_seconds: float = 0.0
+    taken_down: dict[int, dict[int, Takedown]] = field(default_factory=dict)
+    """Part to row to the request that it falls under."""
+    taken_ids: list[str] = field(default_factory=list)
+    """Their segments."""
+    taken_seconds: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Of live rows: rows and seconds by the name of the request."""
     returned: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Of what is published without a label: rows and seconds by `stage:reason`."""
 
@@ -85,6 +94,9 @@ class _Rows:
     groups: dict[str, int] = field(default_factory=dict)
     splits: dict[str, int] = field(default_factory=lambda: {TRAIN: 0})
     reasons: dict[str, int] = field(default_factory=dict)
+    taken_down: dict[int, dict[int, Takedown]] = field(default_factory=dict)
+    taken_ids: list[str] = field(default_factory=list)
+    taken_seconds: dict[str, tuple[int, float]] = field(default_factory=dict)
 
 
 def make_plan(store: Store, parts: Sequence[PartRef], wanted: Wanted, base: Base | None = None) -> Plan:
@@ -141,7 +153,7 @@ def make_plan(store: Store, parts: Sequence[PartRef], wanted: Wanted, base: Base
                 shards.append(Shard(path, name, done, done + len(samples), inside))
                 done += len(samples)
     kept = kept[np.concatenate(chosen)]
-    return Plan(part[kept], row[kept], shards, hours, duplicates, twice, returned)
+    return Plan(part[kept], row[kept], shards, hours, duplicates, twice, rows.taken_down, rows.taken_ids, rows.taken_seconds, returned)
 
 
 def _shards(
@@ -171,6 +183,7 @@ def _read(store: Store, parts: Sequence[PartRef], wanted: Wanted) -> _Rows:
     rows = _Rows()
     for number, table in _tables(store, parts, wanted):
         segments = []
+        gone = wanted.requests.among(table.select(COLUMNS).to_pylist()) if wanted.requests.takedowns else {}
         fits = eligible(wanted.subsets, table) if wanted.subsets else [0] * len(table)
         split_there = "split" in table.column_names
         columns = [table.column(name).to_pylist() for name in _COLUMNS]
@@ -179,6 +192,13 @@ def _read(store: Store, parts: Sequence[PartRef], wanted: Wanted) -> _Rows:
         for position, (segment, uri, duration, stage, reason, split, group) in enumerate(zip(*columns, strict=True)):
             if reason is not None and (stage not in wanted.unlabelled or segment is None or split not in {TRAIN, None}):
                 continue  # without a label, but of a recording that is held out: nothing to train on either
+            if position in gone:
+                if reason is None:
+                    rows.taken_down.setdefault(number, {})[position] = gone[position]
+                    rows.taken_ids.append(segment)
+                    count, seconds = rows.taken_seconds.get(gone[position].name, (0, 0.0))
+                    rows.taken_seconds[gone[position].name] = (count + 1, seconds + duration)
+                continue
             where = f"{parts[number].path}, row {position} ({uri})"
             if segment is None:
                 raise SilverError(f"{where} is no segment yet: put the stage `segment` before `pack`")
@@ -208,7 +228,7 @@ def _tables(store: Store, parts: Sequence[PartRef], wanted: Wanted) -> Iterator[
     columns = [*_COLUMNS, *(name for name in (wanted.balance, *rule_columns(wanted.subsets)) if name)]
     if missing := [name for name in columns if name not in there]:
         raise SilverError(f"the subsets of pack read {', '.join(missing)}, which no stage before it makes; there are {', '.join(there)}")
-    columns = list(dict.fromkeys([*columns, *(["split"] if "split" in there else [])]))
+    columns = list(dict.fromkeys([*columns, *(COLUMNS if wanted.requests.takedowns else ()), *(["split"] if "split" in there else [])]))
     with ThreadPoolExecutor(8) as pool:
         for at in range(0, len(live), _AT_ONCE):
             some = live[at : at + _AT_ONCE]

@@ -145,10 +145,10 @@ def pack_shard(job: ShardJob) -> str:
                     raise SilverError(
                         f"{key!r} cannot be the key of a sample: letters, digits, '-' and '_' only; see {job.path} of the plan"
                     )
-                offset, size = _add(handle, tar, f"{key}.flac", encode(job.store, row))
-                json_offset, json_size = _add(handle, tar, f"{key}.json", to_json(record, record_types))
+                offset, size = append(handle, tar, f"{key}.flac", encode(job.store, row))
+                json_offset, json_size = append(handle, tar, f"{key}.json", to_json(record, record_types))
                 if job.text:
-                    _add(handle, tar, f"{key}.txt", (row["text"] or "").encode())
+                    append(handle, tar, f"{key}.txt", (row["text"] or "").encode())
                 seconds += row["duration"]
                 for name, value in zip(PLACE.names, (key, job.path, offset, size, json_offset, json_size), strict=True):
                     places[name].append(value)
@@ -241,7 +241,7 @@ def _set(table: pa.Table, column: pa.Field, values: pa.Array) -> pa.Table:
     return table.set_column(index, column, values) if index >= 0 else table.append_column(column, values)
 
 
-def _add(handle: BinaryIO, tar: tarfile.TarFile, name: str, data: bytes) -> tuple[int, int]:
+def append(handle: BinaryIO, tar: tarfile.TarFile, name: str, data: bytes) -> tuple[int, int]:
     """Append a member with a header of constants only; where its bytes begin, and how many they are."""
     member = tarfile.TarInfo(name)
     member.size, member.mode = len(data), 0o644

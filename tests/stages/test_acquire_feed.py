@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from manifests.takedown import Takedown, add
 from tests.acquiring import Acquired
 from tests.webserver import WebServer
 
@@ -173,3 +174,17 @@ def test_text_that_no_parser_repairs_in_time_is_a_failed_feed(tmp_path: Path, we
 def test_the_expected_language_of_the_recipe_beats_what_a_host_says_by_default(tmp_path: Path, web: WebServer) -> None:
     address = feed(web, rss(episode(web.file("/1.mp3", b"one"))))
     assert [row["language"] for row in Acquired(tmp_path, feeds=[address], language="el").rows] == ["el"]
+
+
+def test_what_was_taken_down_is_not_fetched_again_whoever_lists_it(tmp_path: Path, web: WebServer) -> None:
+    gone = web.file("/gone.mp3", b"gone")
+    store = Acquired(tmp_path, urls=[web.file("/a.mp3", b"a")]).store
+    add(store, Takedown("source", gone, "asked by mail", "2026-01-01"))
+    add(store, Takedown("channel", "das  & DIES", "asked by mail", "2026-01-01"))
+    corpus = Acquired(tmp_path, urls=[web.url("/a.mp3"), gone], feeds=[feed(web, rss(episode(web.file("/of-channel.mp3", b"c"))))])
+    kept, *left = corpus.rows
+    assert kept["drop_reason"] is None
+    assert sorted(row["source_uri"] for row in left) == sorted([gone, web.url("/of-channel.mp3")])
+    assert {row["drop_reason"] for row in left} == {"taken_down"}
+    assert all("asked by mail" in row["drop_detail"] for row in left)
+    assert not {"/gone.mp3", "/of-channel.mp3"} & {request.path for request in web.requests}

@@ -1,4 +1,4 @@
-"""The command that publishes: release."""
+"""Commands about releases: release, takedown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from manifests.render import Format, printable, render
 from pipeline.errors import SilverError
 from workflows.cli.build import run_recipe
-from workflows.cli.shared import FormatOption, Overrides, QuietOption, RecipeArgument, app, load_recipe
+from workflows.cli.shared import CorpusArgument, FormatOption, Overrides, QuietOption, RecipeArgument, app, load_recipe, open_corpus
 
 
 @app.command()
@@ -57,3 +57,51 @@ def release(
         lines = "\n".join(f"  {printable(str(finding))}" for finding in found[:20])
         raise SilverError(f"release {version} does not read back as it was written:\n{lines}")
     typer.echo(f"read back: {made['counts']['samples']} samples in {len(made['shards'])} shards, nothing wrong", err=True)
+
+
+@app.command()
+def takedown(
+    corpus: CorpusArgument,
+    overrides: Overrides = None,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="URL", help="all of one source, by the address it was acquired from")
+    ] = None,
+    channel: Annotated[str | None, typer.Option("--channel", metavar="NAME", help="all of a channel")] = None,
+    speaker: Annotated[str | None, typer.Option("--speaker", metavar="ID", help="all of a speaker")] = None,
+    segment: Annotated[str | None, typer.Option("--segment", metavar="ID", help="one segment, and all that overlaps it")] = None,
+    reason: Annotated[str, typer.Option("--reason", help="why, for the record")] = "",
+    now: Annotated[str | None, typer.Option("--now", metavar="VERSION", help="take it out of this finished release, in place")] = None,
+    how: FormatOption = Format.TABLE,
+) -> None:
+    """Take something down for good: no crawl brings it back, no later release holds it. Says where it is, and which students learned it.
+
+    silver takedown OUT --channel "Radio X" --reason "asked by mail" --now v2
+
+    Without --now, releases that exist stay as they are; the next one leaves it out. With it, only the shards that it was in are written anew. Students
+    that learned it are listed, and stay: train them again, or remove them.
+    """
+    from manifests.takedown import Requests
+    from pipeline.lock import RootLock
+    from stages.pack.patch import patch
+    from workflows.takedown import HIT_COLUMNS, hits, near, record, request
+
+    asked = {"source": source, "channel": channel, "speaker": speaker, "segment": segment}
+    given = [(kind, value) for kind, value in asked.items() if value is not None]
+    if len(given) != 1:
+        raise SilverError("say what is to go: one of --source, --channel, --speaker, --segment")
+    opened = open_corpus(corpus, overrides)
+    made = request(opened, *given[0], reason)
+    found = hits(opened, made)
+    with RootLock(opened.store):
+        typer.echo(f"{made.name}: {'recorded' if record(opened, made) else 'was recorded before'} in {opened.store.root}", err=True)
+        removed = patch(opened.store, now, Requests((made,))) if now else None
+    if not found:
+        close = near(opened, made)
+        typer.echo(
+            "nothing in the corpus falls under it now" + (f"; did you mean {' or '.join(map(repr, close))}?" if close else ""), err=True
+        )
+    render(found, how, list(HIT_COLUMNS))
+    if removed is not None:
+        typer.echo(f"release {now}: {removed['rows']} samples removed, {len(removed['shards'])} shard(s) written anew", err=True)
+    if any(row["where"] == "student" for row in found):
+        typer.echo("students that learned it stay as they are: train them again, or remove them", err=True)

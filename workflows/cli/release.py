@@ -1,4 +1,4 @@
-"""Commands about releases: release, takedown."""
+"""Commands about releases: release, takedown, export."""
 
 from __future__ import annotations
 
@@ -105,3 +105,25 @@ def takedown(
         typer.echo(f"release {now}: {removed['rows']} samples removed, {len(removed['shards'])} shard(s) written anew", err=True)
     if any(row["where"] == "student" for row in found):
         typer.echo("students that learned it stay as they are: train them again, or remove them", err=True)
+
+
+@app.command("export")
+def export_(
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="a release folder, for instance OUT/releases/v1")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="an empty folder, or one with the same export begun")],
+    to: Annotated[
+        str, typer.Option("--to", help="lhotse, lhotse-shar, nemo, nemo-tarred, kaldi (ESPnet too), jsonl, csv, srt, vtt, textgrid")
+    ],
+    split: Annotated[str | None, typer.Option("--split", help="this split alone")] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a release in the format of another toolkit. Audio is copied as it is, and the release stays as it is.
+
+    silver export OUT/releases/v1 exported --to nemo
+
+    Not needed for webdataset and Hugging Face datasets, which read the release itself; its README.md shows how.
+    """
+    from workflows.export import export
+
+    made = export(release, out, to, split, lambda line: None if quiet else typer.echo(printable(line), err=True))
+    typer.echo(f"{made}: {to}")

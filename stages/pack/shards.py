@@ -28,6 +28,7 @@ from manifests.store import Store
 from pipeline.contract import SilverError
 from stages.audio import SAMPLE_RATE, read_audio
 from stages.pack.after import same_shard
+from stages.pack.flac import cut
 from stages.pack.plan import Plan
 
 INTERNAL = (*DROP, "audio_path", "media_uri", "media_version")
@@ -165,7 +166,7 @@ def read_fragment(store: Store, version: str, shard: str) -> tuple[pa.Table, Sha
 
 
 def encode(store: Store, row: Row) -> bytes:
-    """The span of a segment as 16-bit FLAC: exactly the samples of the recording.
+    """The span of a segment as 16-bit FLAC: exactly the samples of the recording. What is copied is not decoded; damage in it is found by `silver verify`.
 
     Raises:
         SilverError: the recording is missing, damaged or too short; the message names the file and what to run.
@@ -174,13 +175,17 @@ def encode(store: Store, row: Row) -> bytes:
     mend = (
         "Restore it; or remove it and the folder manifests/decode, and run again: decode makes it anew, and what comes after decode stays"
     )
+    start, end = (round(row[name] * SAMPLE_RATE) for name in ("start", "end"))
     try:
+        with store.open(row["audio_path"]) as handle:
+            if copied := cut(handle, start, end):
+                return copied
         samples = read_audio(store, row)
     except FileNotFoundError as error:
         raise SilverError(f"the audio of {row['segment_id']} is gone: {uri} (from {row['source_uri']}). {mend}") from error
     except soundfile.LibsndfileError as error:
         raise SilverError(f"the audio of {row['segment_id']} cannot be read: {uri} (from {row['source_uri']}): {error}. {mend}") from error
-    expected = round(row["end"] * SAMPLE_RATE) - round(row["start"] * SAMPLE_RATE)
+    expected = end - start
     if abs(len(samples) - expected) > 1:
         raise SilverError(
             f"{row['segment_id']} should have {expected} samples, but {uri} (from {row['source_uri']}) holds {len(samples)} of them. {mend}"

@@ -25,6 +25,7 @@ STAGES = {
     "perplexity": "stages.perplexity:Perplexity",
     "confidence": "stages.confidence:Confidence",
     "filter": "stages.filter:Filter",
+    "deduplicate": "stages.deduplicate:Deduplicate",
     "split": "stages.split:Split",
     "pack": "stages.pack:Pack",
     "select": "stages.select:Select",

@@ -143,9 +143,9 @@ class Split(CorpusStage):
                         named[name].append(recording)
                 ties += [Tie(kind, name, tuple(members)) for name, members in sorted(named.items()) if len(members) > 1]
         if "audio" in self.params.by:
-            from stages.copies import repeats
+            from stages.copies import Place, repeats
 
-            places = [(recording, item.audio_path) for recording, item in sorted(live.items())]
+            places = [Place(recording, context.store.root, item.audio_path) for recording, item in sorted(live.items())]
             for repeat in repeats(context.store, places, context.map, context.report):
                 if repeat.a != repeat.b and repeat.a_end - repeat.a_start >= SHORT_REPEAT:
                     what = f"{repeat.a} from {repeat.a_start:.1f} s and {repeat.b} from {repeat.b_start:.1f} s"

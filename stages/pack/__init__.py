@@ -26,13 +26,16 @@ from pydantic import Field, field_validator, model_validator
 from manifests.audits import newest
 from manifests.corpus import CURRENT, Manifest, total
 from manifests.part import PartRef, read_part
-from manifests.release import CARD, GROUPS, INDEX, RELEASE, RELEASES, SUMS, Tally, read_release, release_folder, sha256, sums
+from manifests.release import CARD, CROISSANT, GROUPS, INDEX, RELEASE, RELEASES, SUMS, Tally, read_release, release_folder, sha256, sums
 from manifests.schema import extend
 from manifests.store import Store
 from pipeline.contract import CorpusContext, CorpusStage, SilverError, StageParams
 from stages.pack.card import card
+from stages.pack.croissant import croissant
+from stages.pack.figures import figures
 from stages.pack.plan import TRAIN, Plan, make_plan
 from stages.pack.shards import ADDED, PLACE, ShardInfo, ShardJob, finished, pack_shard, read_fragment, state_folder, write_plan
+from stages.pack.statistics import statistics
 
 DUPLICATE = "duplicate_audio"
 
@@ -43,7 +46,7 @@ _INDEX_ROWS = 16384  # rows of a row group of the index
 class Pack(CorpusStage):
     """Write the live segments as deterministic WebDataset shards with an index, checksums and a dataset card."""
 
-    name, version = "pack", "2"
+    name, version = "pack", "3"
     reads = ("audio_path",)
     adds = pa.schema([*ADDED, ("shard", pa.string()), ("shard_offset", pa.int64())])
     """`shard` is relative to the corpus root; `shard_offset` is where the FLAC of the segment begins in it."""
@@ -138,7 +141,7 @@ class Pack(CorpusStage):
     def _finish(
         self, version: str, content: str, audit: Mapping[str, Any], plan: Plan, parts: Sequence[PartRef], context: CorpusContext
     ) -> None:
-        """Index, card, checksums, and last of all `release.json`."""
+        """Index, figures, card, Croissant record, checksums, and last of all `release.json`."""
         store, folder = context.store, release_folder(version)
         infos, tally, schema = _write_index(store, version, [shard.path for shard in plan.shards])
         before = total(parts)
@@ -151,7 +154,10 @@ class Pack(CorpusStage):
             "content": content,
             "fingerprint": context.fingerprint,
             "recipe": {key: value for key, value in context.recipe.items() if key != "root"},  # where it was made is nobody's business
-            "stages": [{key: info[key] for key in ("stage", "version", "fingerprint", "identity")} for info in stages],
+            "stages": [
+                {key: info[key] for key in ("stage", "version", "fingerprint", "identity", "parameters", "surveyed") if key in info}
+                for info in stages
+            ],
             "software": _software(self.packages, stages),
             "rows": before.rows,
             "counts": tally.counts(),
@@ -159,10 +165,16 @@ class Pack(CorpusStage):
             **({"audit": audit} if audit else {}),
             "members": ["flac", "json", *(["txt"] if self.params.text else [])],
             "shards": [asdict(info) for info in infos],
+            "statistics": statistics(store, version),
         }
         record = json.dumps(release, indent=1, ensure_ascii=False, default=str).encode()
-        store.write(f"{folder}/{CARD}", card(json.loads(record), schema).encode())
-        digests = {info.path: info.sha256 for info in infos} | {name: sha256(store, f"{folder}/{name}") for name in (INDEX, CARD)}
+        stated = json.loads(record)
+        written = {path: svg.encode() for path, (_, svg) in figures(stated).items()} | {CARD: card(stated, schema).encode()}
+        digests = {info.path: info.sha256 for info in infos} | {INDEX: sha256(store, f"{folder}/{INDEX}")}
+        written[CROISSANT] = json.dumps(croissant(stated, schema, digests), indent=1, ensure_ascii=False).encode()
+        for path, data in written.items():
+            store.write(f"{folder}/{path}", data)
+            digests[path] = hashlib.sha256(data).hexdigest()
         store.write(f"{folder}/{SUMS}", sums(digests | {RELEASE: hashlib.sha256(record).hexdigest()}))
         store.write(f"{folder}/{RELEASE}", record)
 
@@ -177,8 +189,12 @@ def _is_whole(store: Store, version: str) -> bool:
     if not (release := read_release(store, version)):
         return False
     folder = release_folder(version)
-    there = {f"{split}/{name}" for split in release["counts"]["split"] for name in store.names(f"{folder}/{split}")}
-    return there >= {shard["path"] for shard in release["shards"]} and {INDEX, CARD, SUMS} <= set(store.names(folder))
+    if not store.exists(f"{folder}/{SUMS}"):
+        return False
+    listed = {line[66:] for line in store.read(f"{folder}/{SUMS}").decode("utf-8", "replace").splitlines()}
+    folders = {path.rpartition("/")[0] for path in listed}
+    there = {f"{inside}/{name}".lstrip("/") for inside in folders for name in store.names(f"{folder}/{inside}".rstrip("/"))}
+    return there >= listed | {shard["path"] for shard in release["shards"]}
 
 
 def _is_released(store: Store, version: str, content: str) -> bool:

@@ -1,22 +1,27 @@
 """The dataset card: `README.md` with the metadata that the Hugging Face Hub and `datasets` read, all of it out of `release.json`.
 
-Titles and channels come from the web: in tables they are text and nothing else.
+The sentences are in `facts`, what licences say in `credits`, tables in `markdown`. Titles and channels come from the web: they are text and nothing else.
 """
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import yaml
 
-from manifests.release import GROUPS, INDEX, SUMS
+from manifests.release import CROISSANT, GROUPS, INDEX, RELEASE, SUMS
 from stages.audio import SAMPLE_RATE
+from stages.pack import facts
+from stages.pack.credits import licence_sections
+from stages.pack.figures import figures
+from stages.pack.licences import UNKNOWN, models, name
+from stages.pack.markdown import SHOWN, by_size, cell, table
 
-_SHOWN = 50  # rows of a table; the rest is summed up, and listed in full in release.json
+_HEADINGS = {"channel": "channel (domain)", "subsets": "subset"}
 
 _HUB_LICENCES = re.compile(r"cc-by(-nc)?(-sa|-nd)?-[234]\.[05]|cc0-1\.0|apache-2\.0|mit|gpl-[23]\.0|pddl")
 
@@ -83,13 +88,18 @@ To check every byte: `sha256sum --check {sums}`.
 
 def card(release: Mapping[str, Any], schema: pa.Schema) -> str:
     """The card of a release, out of its `release.json`; `schema` is that of KEY.json."""
-    counts, recipe = release["counts"], release["recipe"]
-    name, about = recipe.get("name") or "corpus", recipe.get("description") or ""
+    counts = release["counts"]
+    groups = [*GROUPS, *(["subsets"] if counts.get("subsets") else [])]
+    drawn = {path.rpartition("/")[2].removesuffix(".svg"): _figure(path, text) for path, (text, _) in figures(release).items()}
     sections = [
-        f"# {_cell(name)} {release['version']}",
-        _cell(about),
-        f"{counts['samples']} segments, {counts['hours']} hours of speech ({SAMPLE_RATE} Hz, mono, FLAC) with machine-made labels.",
-        *(f"## By {group}\n\n{_table((group, 'samples', 'hours'), _by_size(counts[group]))}" for group in GROUPS),
+        f"# {cell(facts.title(release))} {release['version']}",
+        cell(release["recipe"].get("description") or ""),
+        f"{counts['samples']} segments, {counts['hours']} hours of speech ({SAMPLE_RATE} Hz, mono, {_audio(release)}) with machine-made labels.",
+        *_warnings(release),
+        drawn["hours"],
+        *(f"## By {_HEADINGS.get(group, group)}\n\n{table((group, 'samples', 'hours'), by_size(counts[group]))}" for group in groups),
+        _unlabelled(counts.get("unlabelled")),
+        drawn["duration"],
         _READING.strip().format(
             split=max(counts["split"], key=lambda split: int(counts["split"][split]["samples"])),
             index=INDEX,
@@ -97,33 +107,119 @@ def card(release: Mapping[str, Any], schema: pa.Schema) -> str:
             text='row["text"]' if "text" in schema.names else "None",
         ),
         "## How right the labels are\n\n" + _error(release.get("audit")),
-        "## How it was made\n\nThe recipe:\n\n"
-        + textwrap.indent(yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True), "    "),
-        "The stages, each with the fingerprint of its parameters, its models and all that came before it:\n\n"
-        + _table(("stage", "version", "fingerprint", "models"), [_stage(stage) for stage in release["stages"]]),
-        "The software:\n\n" + _table(("package", "version"), list(release["software"].items())),
+        _expected(release["statistics"]),
+        drawn.get("confidence", ""),
+        "## Known limits\n\n" + _list([*facts.limits(release), *facts.biases(release)]),
+        "## What it holds of persons\n\n" + _list(facts.personal(release)),
+        *licence_sections(release),
+        *_made(release),
         f"Of {release['rows']} rows in the corpus {counts['samples']} are in this release. Dropped, by the stage and its reason:\n\n"
-        + _table(("reason", "rows", "hours"), _by_size(release["dropped"])),
-        "No recording is in two splits. Speakers can be: they are not told apart across recordings.",
+        + table(("reason", "rows", "hours"), by_size(release["dropped"])),
+        drawn["funnel"],
+        *_history(release),
+        "## How to cite it\n\nNo authors are named, because none were given; add yours.\n\n```bibtex\n" + facts.bibtex(release) + "\n```",
+        f"## How to ask for removal\n\n{cell(facts.removal(release))}",
+        (
+            "## From a sample back to its source\n\n"
+            "`silver trace FOLDER KEY`, with the folder of this file and the key of any sample, tells its source, its span, its licence, and every stage "
+            "and model that made its label, from the files of the release alone; `--format prov` writes it as W3C PROV-JSON. "
+            f"`{CROISSANT}` describes the release to machines."
+        ),
     ]
-    head = yaml.safe_dump(_metadata(release, schema, name), sort_keys=False, allow_unicode=True)
+    head = yaml.safe_dump(_metadata(release, schema, facts.title(release)), sort_keys=False, allow_unicode=True)
     return f"---\n{head}---\n\n" + "\n\n".join(section.strip("\n") for section in sections if section) + "\n"
+
+
+def _audio(release: Mapping[str, Any]) -> str:
+    """Formats of the audio of a sample."""
+    return ", ".join(member.upper() for member in release["members"] if member not in ("json", "txt"))
+
+
+def _figure(path: str, text: str) -> str:
+    return f"![{cell(text)}]({path})"
+
+
+def _warnings(release: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before all else: test sets that may be in it."""
+    if not (leaks := release.get("leaks")):
+        return []
+    waived = sum(1 for leak in leaks if leak.get("waived"))
+    said = f"**Audio or text of public test sets is in this release** ({waived} of {len(leaks)} findings were waived by whoever made it)."
+    said += " A model trained on it must not be measured on these sets."
+    return [f"## Leaks\n\n{said}\n\n{_records(leaks, ('set', 'kind', 'count', 'share', 'waived'))}"]
+
+
+def _unlabelled(counts: Mapping[str, Any] | None) -> str:
+    """What is there without labels, if it was counted."""
+    if not counts:
+        return ""
+    return (
+        "## Without labels\n\nSpeech that no label was good enough for: "
+        + cell(", ".join(f"{value} {name}" for name, value in counts.items()))
+        + "."
+    )
 
 
 def _error(audit: Mapping[str, Any] | None) -> str:
     """What people said of a sample of the labels."""
+    said = facts.error({"audit": audit})
     if not audit:
-        return "The labels were made by machines and their error has not been measured yet. `silver audit` draws a sample, lets a person correct it, and states it."
-    whole = audit["statement"][0]
-    stated = "none of those kept was judged" if whole["value"] is None else f"WER {whole['value']} (95 % {whole['low']} to {whole['high']})"
-    said = (
-        f"Stated error of the labels: {stated}. {audit['judged']} of {audit['drawn']} segments of a "
-        f"stratified sample were judged by a person, read on {audit['read'][:10]}."
-    )
+        return said
     head = ("of", "measure", "value", "95 % from", "to", "judged", "of segments")
     columns = ("of", "measure", "value", "low", "high", "judged", "segments")
     lines = [tuple("" if row[name] is None else row[name] for name in columns) for row in audit["statement"]]
-    return f"{said}\n\n{_table(head, lines[:_SHOWN])}"
+    return f"{said}\n\n{table(head, lines[:SHOWN])}"
+
+
+def _expected(told: Mapping[str, Any]) -> str:
+    """What the calibrated confidence expects, by split."""
+    if not (expected := told.get("expected_wer")):
+        return ""
+    said = "What the confidence of the segments expects (a calibrated estimate, no measurement): the mean of 1 - `confidence`, "
+    said += f"weighted by {told['expected_wer_weighted_by']}, over the segments that have one."
+    lines = [(name, row["wer"], row["segments"], row["hours"]) for name, row in expected.items()]
+    return f"{said}\n\n{table(('split', 'expected WER', 'segments', 'hours'), lines)}"
+
+
+def _made(release: Mapping[str, Any]) -> list[str]:
+    """Recipe, stages, models, software."""
+    heard = [(model.stage, model.name, model.revision[:16], model.licence, model.stated) for model in models(release)]
+    return [
+        "## How it was made\n\nThe recipe:\n\n"
+        + textwrap.indent(yaml.safe_dump(dict(release["recipe"]), sort_keys=False, allow_unicode=True), "    "),
+        "The stages, each with the fingerprint of its parameters, its models and all that came before it:\n\n"
+        + table(("stage", "version", "fingerprint", "models"), [_stage(stage) for stage in release["stages"]]),
+        "The models, known by their names, with their licences and where these are stated. Whether a licence of weights reaches the labels that they made "
+        "is not settled; one that forbids commercial use is a reason to ask.\n\n"
+        + table(("stage", "model", "revision", "licence", "stated in"), heard)
+        if heard
+        else "",
+        "The software:\n\n" + table(("package", "version"), list(release["software"].items())),
+    ]
+
+
+def _history(release: Mapping[str, Any]) -> list[str]:
+    """What was taken down, and what changed since the release before; as far as the release tells."""
+    found = []
+    if taken := release.get("takedowns"):
+        said = "Rows that were taken out on request, by kind and reason:"
+        found.append(f"## What was taken down\n\n{said}\n\n{_records(taken, ('kind', 'reason', 'rows', 'hours'))}")
+    if changes := release.get("changes"):
+        rows = changes if isinstance(changes, list) else [{"what": name, "value": value} for name, value in changes.items()]
+        found.append(f"## What changed\n\n{_records(rows)}")
+    return found
+
+
+def _records(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
+    """Records as a table, with these columns first and whatever others they have."""
+    names = tuple(dict.fromkeys([*(columns or ()), *(name for row in rows for name in row)]))
+    lines = [tuple("" if row.get(name) is None else row[name] for name in names) for row in rows]
+    left = f"\n\n{len(lines) - SHOWN} more are in `{RELEASE}`." if len(lines) > SHOWN else ""
+    return table(tuple(cell(name) for name in names), lines[:SHOWN]) + left
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {cell(line)}" for line in lines)
 
 
 def _metadata(release: Mapping[str, Any], schema: pa.Schema, name: str) -> dict[str, Any]:
@@ -169,35 +265,10 @@ def _licence(text: str) -> str:
     >>> _licence("https://creativecommons.org/licenses/by-sa/4.0/"), _licence("CC BY 3.0"), _licence("ask me")
     ('cc-by-sa-4.0', 'cc-by-3.0', 'other')
     """
-    plain = text.strip().lower()
-    if match := re.search(r"creativecommons\.org/licenses/([a-z-]+)/(\d\.\d)", plain):
-        plain = f"cc-{match[1]}-{match[2]}"
-    elif "creativecommons.org/publicdomain/zero/1.0" in plain or plain == "cc0":
-        plain = "cc0-1.0"
-    plain = re.sub(r"[\s_]+", "-", plain)
-    return plain if plain == "unknown" or _HUB_LICENCES.fullmatch(plain) else "other"
-
-
-def _by_size(counts: Mapping[str, Mapping[str, Any]]) -> list[tuple[Any, ...]]:
-    """Rows of a table, the most first."""
-    rows = sorted(((name, *values.values()) for name, values in counts.items()), key=lambda row: (-row[1], row[0]))
-    if len(rows) > _SHOWN:
-        rest = rows[_SHOWN - 1 :]
-        rows[_SHOWN - 1 :] = [(f"{len(rest)} others", sum(row[1] for row in rest), round(sum(row[2] for row in rest), 4))]
-    return rows
+    plain = name(text)
+    return plain if plain == UNKNOWN or _HUB_LICENCES.fullmatch(plain) else "other"
 
 
 def _stage(stage: Mapping[str, Any]) -> tuple[str, ...]:
     models = ", ".join(f"{name} {revision}" for name, revision in sorted(stage["identity"].items()))
     return stage["stage"], stage["version"], stage["fingerprint"], models
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) if line != head else str(value) for value in line) + " |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    """Text on one line that Markdown and HTML leave alone."""
-    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*_\[\]|#!~])", r"\\\1", text) if text.strip("-") else text

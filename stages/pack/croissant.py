@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from manifests.release import INDEX
 from stages.pack import facts
-from stages.pack.licences import models, name, terms
+from stages.pack.licences import UNKNOWN, models, terms
 from stages.pack.shards import PLACE
 
 RECORDS = "samples"
@@ -55,9 +55,10 @@ _TYPES = {
 def croissant(release: Mapping[str, Any], schema: pa.Schema, digests: Mapping[str, str]) -> dict[str, Any]:
     """The record of a release. `schema` is that of KEY.json; `digests` has the sha256 of the index by its name."""
     recipe, counts = release["recipe"], release["counts"]
-    licences = [
-        found.url if (found := terms(text)) and found.url else text for text in sorted(counts["licence"]) if name(text) != "unknown"
-    ]
+    stated = [text for text in sorted(counts["licence"]) if text != UNKNOWN]
+    licences = [found.url if (found := terms(text)) and found.url else text for text in stated]
+    if silent := counts["licence"].get(UNKNOWN):
+        licences.append(f"unknown: {silent['hours']} of {counts['hours']} hours have no stated licence")
     own = [recipe["licence"]] if recipe.get("licence") else []
     columns = [*PLACE, *(column for column in schema if column.name not in PLACE.names)]
     return {
@@ -71,7 +72,6 @@ def croissant(release: Mapping[str, Any], schema: pa.Schema, digests: Mapping[st
         **({"license": list(dict.fromkeys([*own, *licences]))} if own or licences else {}),
         **({"inLanguage": spoken} if (spoken := sorted(set(counts["language"]) - {"unknown"})) else {}),
         "keywords": ["speech", "automatic speech recognition", "machine-made labels"],
-        "isAccessibleForFree": True,
         **_responsible(release),
         "distribution": _distribution(release, digests),
         "recordSet": [

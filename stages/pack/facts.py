@@ -9,11 +9,11 @@ from typing import Any
 from stages.audio import SAMPLE_RATE
 from stages.pack.licences import UNKNOWN
 
-LABELS = "The labels were made by machines; no person wrote or corrected them."
+LABELS = "The labels were made or chosen by machines; no person checked them one by one."
 UNMEASURED = "The labels were made by machines and their error has not been measured yet. `silver audit` draws a sample, lets a person correct it, and states it."
 SIGNALS = {
     "confidence": "no calibrated confidence: nothing says how sure a label is",
-    "agreement": "no second opinion: one labeller alone wrote the text",
+    "agreement": "no agreement: how far a second labeller writes the same was not measured",
     "align_score": "no alignment score: nothing says how well text and audio fit",
     "snr_db": "no estimate of noise",
     "audio_language": "the language was not heard in the audio: it is the expected one",
@@ -70,16 +70,21 @@ def limits(release: Mapping[str, Any]) -> list[str]:
 def biases(release: Mapping[str, Any]) -> list[str]:
     """What there is much of, and that filters choose."""
     counts = release["counts"]
-    found = [
-        "Segments were kept by rules over machine scores, so speech that is hard for the models (noise, accents, overlap, rare words) is rarer here than at the source."
-    ]
+    found = []
+    if release["dropped"]:
+        found.append(
+            "Segments were kept by rules over machine scores, so speech that is hard for the models (noise, accents, overlap, rare words) is rarer "
+            "here than at the source."
+        )
     for group in ("channel", "language"):
         largest, most = max(counts[group].items(), key=lambda item: (item[1]["hours"], item[0]))
         if len(counts[group]) == 1:
             found.append(f"All of it is of one {group} ({' '.join(largest.split())}).")
             continue
         share = most["hours"] / counts["hours"] if counts["hours"] else 0.0
-        found.append(f"The largest {group} ({' '.join(largest.split())}) has {share:.0%} of the hours, of {len(counts[group])} {group}s in all.")
+        found.append(
+            f"The largest {group} ({' '.join(largest.split())}) has {share:.0%} of the hours, of {len(counts[group])} {group}s in all."
+        )
     return [*found, "Age, gender, region and accent of the speakers are unknown."]
 
 

@@ -428,7 +428,9 @@ def test_killed_at_any_commit_the_next_run_makes_the_same_release(tmp_path: Path
     reference = small_corpus(tmp_path / "reference", recordings=4)
     reference.pack(version="v1", shard_seconds=6)
     expected = contents(reference)
-    commits = 2 + 2 * sum(name.endswith(".tar") for name in expected) + 8  # plan and its digest, each shard and fragment, three figures and the five files
+    commits = (
+        2 + 2 * sum(name.endswith(".tar") for name in expected) + 8
+    )  # plan and its digest, each shard and fragment, three figures and the five files
     killed = [small_corpus(tmp_path / str(n), recordings=4) for n in range(commits + 1)]
     processes = multiprocessing.get_context("spawn")
     codes = processes.Queue()

@@ -59,7 +59,7 @@ def is_shard(path: str) -> bool:
     >>> is_shard("train/train-000000.tar"), is_shard("figures/hours.svg"), is_shard("index.parquet")
     (True, False, False)
     """
-    return path not in {RELEASE, INDEX, CARD, CROISSANT} and not path.startswith(f"{FIGURES}/")
+    return path not in {RELEASE, INDEX, CARD, CROISSANT} and not (path.startswith(f"{FIGURES}/") and path.endswith(".svg"))
 
 
 def sums(digests: Mapping[str, str]) -> bytes:

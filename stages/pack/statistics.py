@@ -89,7 +89,7 @@ class _Tally:
             found["confidence"] = {"bin": 1 / CONFIDENCES, "hours": _hours(self.confidences)}
             found["expected_wer"] = {
                 name: {"segments": int(count), "hours": round(seconds / 3600, 4), "wer": round(errors / weight, 4)}
-                for name, (count, seconds, weight, errors) in sorted(self.sure.items())
+                for name, (count, seconds, weight, errors) in sorted((name, sums.tolist()) for name, sums in self.sure.items())
                 if weight
             }
             found["expected_wer_weighted_by"] = "letters" if self.by_letters else "seconds"

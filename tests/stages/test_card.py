@@ -74,7 +74,8 @@ def test_models_with_their_licences(text: str) -> None:
     assert "| second | greek-2 | f00 | unknown |" in text
     assert licence_of("faster-whisper-large-v3")[0] == licence_of("base")[0] == licence_of("distil-large-v3")[0] == "MIT"
     assert licence_of("VOXPOPULI_ASR_BASE_10K_DE")[0] == "CC-BY-NC-4.0"
-    assert licence_of("my-large-model") == ("unknown", "")
+    for name in ("my-large-model", "whisper-small-greek", "wav2vec2-large-xlsr-53-greek", ""):
+        assert licence_of(name) == ("unknown", "")
 
 
 def test_the_expected_error_is_that_of_the_confidence_by_split(corpus: SmallCorpus, text: str) -> None:

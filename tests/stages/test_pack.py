@@ -151,7 +151,7 @@ def test_a_release_with_lost_files_is_not_complete_and_is_made_again(tmp_path: P
     context = CorpusContext(corpus.store, parts, 1200, "ab", {}, map)
     assert pack.is_complete(context)
     before = corpus.files("v1")
-    for lost in ("train/train-000001.tar", "index.parquet", "release.json"):
+    for lost in ("train/train-000001.tar", "index.parquet", "croissant.json", "figures/hours.svg", "release.json"):
         (tmp_path / "releases/v1" / lost).unlink()
         assert not pack.is_complete(context)
         corpus.pack(version="v1", shard_seconds=4)

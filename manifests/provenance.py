@@ -33,6 +33,9 @@ def provenance(store: Store, key: str) -> dict[str, Any]:
         KeyError: no sample has this key.
         ValueError: the shard holds another sample where the index says that this one is.
     """
+    if not store.exists(RELEASE):
+        msg = f"{store.root} has no {RELEASE}: it is no release, or one that was never finished"
+        raise FileNotFoundError(msg)
     release = json.loads(store.read(RELEASE))
     place = _place(store, key)
     with store.open(place["shard"]) as handle:

@@ -1,25 +1,25 @@
 """The dataset card: `README.md` with the metadata that the Hugging Face Hub and `datasets` read, all of it out of `release.json`.
 
-The sentences are in `facts`, what licences say in `credits`, tables in `markdown`. Titles and channels come from the web: they are text and nothing else.
+The sentences are in `facts`, sections in `sections`, what licences say in `credits`, tables in `markdown`. Titles and channels come from the web: they are text and nothing else.
 """
 
 from __future__ import annotations
 
 import re
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 import yaml
 
-from manifests.release import CROISSANT, GROUPS, INDEX, RELEASE, SUMS
+from manifests.release import CROISSANT, GROUPS, INDEX, SUMS
 from stages.audio import SAMPLE_RATE
 from stages.pack import facts
 from stages.pack.credits import licence_sections
 from stages.pack.figures import figures
-from stages.pack.licences import UNKNOWN, models, name
-from stages.pack.markdown import SHOWN, by_size, cell, table
+from stages.pack.licences import UNKNOWN, name
+from stages.pack.markdown import bullets, by_size, cell, figure, table
+from stages.pack.sections import error, expected, formats, history, made, unlabelled, warnings
 
 _HEADINGS = {"channel": "channel (domain)", "subsets": "subset"}
 
@@ -90,15 +90,15 @@ def card(release: Mapping[str, Any], schema: pa.Schema) -> str:
     """The card of a release, out of its `release.json`; `schema` is that of KEY.json."""
     counts = release["counts"]
     groups = [*GROUPS, *(["subsets"] if counts.get("subsets") else [])]
-    drawn = {path.rpartition("/")[2].removesuffix(".svg"): _figure(path, text) for path, (text, _) in figures(release).items()}
+    drawn = {path.rpartition("/")[2].removesuffix(".svg"): figure(path, text) for path, (text, _) in figures(release).items()}
     sections = [
         f"# {cell(facts.title(release))} {release['version']}",
         cell(release["recipe"].get("description") or ""),
-        f"{counts['samples']} segments, {counts['hours']} hours of speech ({SAMPLE_RATE} Hz, mono, {_audio(release)}) with machine-made labels.",
-        *_warnings(release),
+        f"{counts['samples']} segments, {counts['hours']} hours of speech ({SAMPLE_RATE} Hz, mono, {formats(release)}) with machine-made labels.",
+        *warnings(release),
         drawn["hours"],
         *(f"## By {_HEADINGS.get(group, group)}\n\n{table((group, 'samples', 'hours'), by_size(counts[group]))}" for group in groups),
-        _unlabelled(counts.get("unlabelled")),
+        unlabelled(counts.get("unlabelled")),
         drawn["duration"],
         _READING.strip().format(
             split=max(counts["split"], key=lambda split: int(counts["split"][split]["samples"])),
@@ -106,17 +106,17 @@ def card(release: Mapping[str, Any], schema: pa.Schema) -> str:
             sums=SUMS,
             text='row["text"]' if "text" in schema.names else "None",
         ),
-        "## How right the labels are\n\n" + _error(release.get("audit")),
-        _expected(release["statistics"]),
+        "## How right the labels are\n\n" + error(release.get("audit")),
+        expected(release["statistics"]),
         drawn.get("confidence", ""),
-        "## Known limits\n\n" + _list([*facts.limits(release), *facts.biases(release)]),
-        "## What it holds of persons\n\n" + _list(facts.personal(release)),
+        "## Known limits\n\n" + bullets([*facts.limits(release), *facts.biases(release)]),
+        "## What it holds of persons\n\n" + bullets(facts.personal(release)),
         *licence_sections(release),
-        *_made(release),
+        *made(release),
         f"Of {release['rows']} rows in the corpus {counts['samples']} are in this release. Dropped, by the stage and its reason:\n\n"
         + table(("reason", "rows", "hours"), by_size(release["dropped"])),
         drawn["funnel"],
-        *_history(release),
+        *history(release),
         "## How to cite it\n\nNo authors are named, because none were given; add yours.\n\n```bibtex\n" + facts.bibtex(release) + "\n```",
         f"## How to ask for removal\n\n{cell(facts.removal(release))}",
         (
@@ -128,98 +128,6 @@ def card(release: Mapping[str, Any], schema: pa.Schema) -> str:
     ]
     head = yaml.safe_dump(_metadata(release, schema, facts.title(release)), sort_keys=False, allow_unicode=True)
     return f"---\n{head}---\n\n" + "\n\n".join(section.strip("\n") for section in sections if section) + "\n"
-
-
-def _audio(release: Mapping[str, Any]) -> str:
-    """Formats of the audio of a sample."""
-    return ", ".join(member.upper() for member in release["members"] if member not in ("json", "txt"))
-
-
-def _figure(path: str, text: str) -> str:
-    return f"![{cell(text)}]({path})"
-
-
-def _warnings(release: Mapping[str, Any]) -> list[str]:
-    """What a reader must know before all else: test sets that may be in it."""
-    if not (leaks := release.get("leaks")):
-        return []
-    waived = sum(1 for leak in leaks if leak.get("waived"))
-    said = f"**Audio or text of public test sets is in this release** ({waived} of {len(leaks)} findings were waived by whoever made it)."
-    said += " A model trained on it must not be measured on these sets."
-    return [f"## Leaks\n\n{said}\n\n{_records(leaks, ('set', 'kind', 'count', 'share', 'waived'))}"]
-
-
-def _unlabelled(counts: Mapping[str, Any] | None) -> str:
-    """What is there without labels, if it was counted."""
-    if not counts:
-        return ""
-    return (
-        "## Without labels\n\nSpeech that no label was good enough for: "
-        + cell(", ".join(f"{value} {name}" for name, value in counts.items()))
-        + "."
-    )
-
-
-def _error(audit: Mapping[str, Any] | None) -> str:
-    """What people said of a sample of the labels."""
-    said = facts.error({"audit": audit})
-    if not audit:
-        return said
-    head = ("of", "measure", "value", "95 % from", "to", "judged", "of segments")
-    columns = ("of", "measure", "value", "low", "high", "judged", "segments")
-    lines = [tuple("" if row[name] is None else row[name] for name in columns) for row in audit["statement"]]
-    return f"{said}\n\n{table(head, lines[:SHOWN])}"
-
-
-def _expected(told: Mapping[str, Any]) -> str:
-    """What the calibrated confidence expects, by split."""
-    if not (expected := told.get("expected_wer")):
-        return ""
-    said = "What the confidence of the segments expects (a calibrated estimate, no measurement): the mean of 1 - `confidence`, "
-    said += f"weighted by {told['expected_wer_weighted_by']}, over the segments that have one."
-    lines = [(name, row["wer"], row["segments"], row["hours"]) for name, row in expected.items()]
-    return f"{said}\n\n{table(('split', 'expected WER', 'segments', 'hours'), lines)}"
-
-
-def _made(release: Mapping[str, Any]) -> list[str]:
-    """Recipe, stages, models, software."""
-    heard = [(model.stage, model.name, model.revision[:16], model.licence, model.stated) for model in models(release)]
-    return [
-        "## How it was made\n\nThe recipe:\n\n"
-        + textwrap.indent(yaml.safe_dump(dict(release["recipe"]), sort_keys=False, allow_unicode=True), "    "),
-        "The stages, each with the fingerprint of its parameters, its models and all that came before it:\n\n"
-        + table(("stage", "version", "fingerprint", "models"), [_stage(stage) for stage in release["stages"]]),
-        "The models, known by their names, with their licences and where these are stated. Whether a licence of weights reaches the labels that they made "
-        "is not settled; one that forbids commercial use is a reason to ask.\n\n"
-        + table(("stage", "model", "revision", "licence", "stated in"), heard)
-        if heard
-        else "",
-        "The software:\n\n" + table(("package", "version"), list(release["software"].items())),
-    ]
-
-
-def _history(release: Mapping[str, Any]) -> list[str]:
-    """What was taken down, and what changed since the release before; as far as the release tells."""
-    found = []
-    if taken := release.get("takedowns"):
-        said = "Rows that were taken out on request, by kind and reason:"
-        found.append(f"## What was taken down\n\n{said}\n\n{_records(taken, ('kind', 'reason', 'rows', 'hours'))}")
-    if changes := release.get("changes"):
-        rows = changes if isinstance(changes, list) else [{"what": name, "value": value} for name, value in changes.items()]
-        found.append(f"## What changed\n\n{_records(rows)}")
-    return found
-
-
-def _records(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
-    """Records as a table, with these columns first and whatever others they have."""
-    names = tuple(dict.fromkeys([*(columns or ()), *(name for row in rows for name in row)]))
-    lines = [tuple("" if row.get(name) is None else row[name] for name in names) for row in rows]
-    left = f"\n\n{len(lines) - SHOWN} more are in `{RELEASE}`." if len(lines) > SHOWN else ""
-    return table(tuple(cell(name) for name in names), lines[:SHOWN]) + left
-
-
-def _list(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {cell(line)}" for line in lines)
 
 
 def _metadata(release: Mapping[str, Any], schema: pa.Schema, name: str) -> dict[str, Any]:
@@ -267,8 +175,3 @@ def _licence(text: str) -> str:
     """
     plain = name(text)
     return plain if plain == UNKNOWN or _HUB_LICENCES.fullmatch(plain) else "other"
-
-
-def _stage(stage: Mapping[str, Any]) -> tuple[str, ...]:
-    models = ", ".join(f"{name} {revision}" for name, revision in sorted(stage["identity"].items()))
-    return stage["stage"], stage["version"], stage["fingerprint"], models

@@ -21,8 +21,9 @@ def licence_sections(release: Mapping[str, Any]) -> list[str]:
     said = f"What whoever made this release adds (labels, selection) is offered under: {cell(own)}. " if own else ""
     said += "The audio keeps the licence of its source, as the source states it; nobody checked that the source had the right to. This is no legal advice."
     lines = [_line(text, hours[text], found[text]) for text in sorted(hours, key=lambda text: (-hours[text], text))]
+    more = f"\n\n{len(lines) - SHOWN} more are in `{RELEASE}`." if len(lines) > SHOWN else ""
     plain = "\n".join(f"- {line}" for line in _statements(hours, found))
-    sections = [f"## Licences of the sources\n\n{said}\n\n{table(head, lines[:SHOWN])}", plain]
+    sections = [f"## Licences of the sources\n\n{said}\n\n{table(head, lines[:SHOWN])}{more}", plain]
     return [*sections, *_credit(release["statistics"]["credits"])]
 
 

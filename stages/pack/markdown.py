@@ -1,4 +1,4 @@
-"""Tables of the card. Titles and channels come from the web: here they are text and nothing else."""
+"""Tables, lists and pictures of the card. Titles and channels come from the web: here they are text and nothing else."""
 
 from __future__ import annotations
 
@@ -28,3 +28,13 @@ def cell(value: Any) -> str:
     """Text on one line that Markdown and HTML leave alone."""
     text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*_\[\]|#!~])", r"\\\1", text) if text.strip("-") else text
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """Sentences as a list."""
+    return "\n".join(f"- {cell(line)}" for line in lines)
+
+
+def figure(path: str, text: str) -> str:
+    """A picture beside the card, with the text that stands for it."""
+    return f"![{cell(text)}]({path})"

@@ -95,5 +95,5 @@ def test_what_is_not_there_is_said(folder: Path, tmp_path: Path) -> None:
     (folder / "release.json").unlink()
     (tmp_path / "releases").mkdir()
     unfinished = folder.rename(tmp_path / "releases/v1")
-    with pytest.raises(SilverError, match=r"release\.json"):
+    with pytest.raises(SilverError, match=r"has no release\.json: it is no release, or one that was never finished"):
         CliRunner().invoke(app, ["trace", str(unfinished), "x"], catch_exceptions=False)

@@ -115,7 +115,7 @@ def test_takedowns_leaks_subsets_and_changes_are_shown_if_the_release_has_them(c
         changes=[{"what": "came", "rows": 7}],
         counts=counts | {"subsets": {"XS": {"samples": 2, "hours": 0.1}}, "unlabelled": {"segments": 4, "hours": 0.2}},
     )
-    assert "| LibriSpeech test-clean | audio | 3 | 0.01 | True |" in more
+    assert "| LibriSpeech test-clean | audio | 3 | 0.01 | yes |" in more
     assert more.index("## Leaks") < more.index("## By split")
     assert "| channel | the \\| owner asked | 12 | 0.5 |" in more
     assert "| came | 7 |" in more

@@ -1,6 +1,7 @@
 """The dataset card: `README.md` with the metadata that the Hugging Face Hub and `datasets` read, all of it out of `release.json`.
 
-The sentences are in `facts`, sections in `sections`, what licences say in `credits`, tables in `markdown`. Titles and channels come from the web: they are text and nothing else.
+The sentences are in `facts`, sections in `sections`, what licences say in `credits`, tables in `markdown`. Titles and channels come from the web:
+they are text and nothing else.
 """
 
 from __future__ import annotations

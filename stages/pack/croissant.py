@@ -3,7 +3,8 @@
 https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html and croissant-rai-spec.html. What is not known is left out: a release holds no
 date and no authors, so `mlcroissant` points out (as a warning) that `datePublished` is missing, and that a version that is no x.y.z is none to it.
 The audio is no record set: mlcroissant 1.1 unpacks an archive into a cache that goes by `contentUrl` alone, so with paths relative to the release it
-would give, without a word, the audio of another release that has a shard of the same name. Lists inside of lists (the characters of words) cannot be said in Croissant, and are not: they are in the Parquet file and in KEY.json.
+would give, without a word, the audio of another release that has a shard of the same name. Lists inside of lists (the characters of words) cannot be
+said in Croissant, and are not: they are in the Parquet file and in KEY.json.
 """
 
 from __future__ import annotations

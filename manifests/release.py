@@ -4,6 +4,8 @@
 releases/<version>/<split>/<split>-000000.tar   shards: KEY.flac, KEY.json and, if asked for, KEY.txt a sample
 releases/<version>/index.parquet                one row a sample, in the order of the shards
 releases/<version>/README.md                    the dataset card
+releases/<version>/figures/*.svg                its figures
+releases/<version>/croissant.json               the same for machines: Croissant with its RAI vocabulary
 releases/<version>/SHA256SUMS                   of every other file, as `sha256sum --check` reads it
 releases/<version>/release.json                 what it was made of; written last: while it is not there, the release is not finished
 ```
@@ -20,6 +22,7 @@ from manifests.store import Store
 
 RELEASES = "releases"
 RELEASE, INDEX, CARD, SUMS = "release.json", "index.parquet", "README.md", "SHA256SUMS"
+CROISSANT, FIGURES = "croissant.json", "figures"
 STATE = ".state"
 """Folder inside a release that is being made; gone when it is finished."""
 
@@ -59,6 +62,15 @@ def sha256(store: Store, path: str) -> str:
         while block := handle.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def is_shard(path: str) -> bool:
+    """True for the files of a release that hold samples; the others say what it is.
+
+    >>> is_shard("train/train-000000.tar"), is_shard("figures/hours.svg"), is_shard("index.parquet")
+    (True, False, False)
+    """
+    return path not in {RELEASE, INDEX, CARD, CROISSANT} and not (path.startswith(f"{FIGURES}/") and path.endswith(".svg"))
 
 
 def sums(digests: Mapping[str, str]) -> bytes:

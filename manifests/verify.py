@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from manifests.release import CARD, INDEX, RELEASE, SUMS, TRAIN, UNLABELLED, Tally, read_release, release_folder, sha256, sums
+from manifests.release import INDEX, RELEASE, SUMS, TRAIN, UNLABELLED, Tally, is_shard, read_release, release_folder, sha256, sums
 from manifests.store import Store
 
 
@@ -55,7 +55,7 @@ def verify_release(store: Store, version: str, *, fast: bool = False) -> Iterato
         return  # there is nothing left to compare the shards with
     release = read_release(store, version)
     shards = {shard["path"]: shard["sha256"] for shard in release["shards"]}
-    if {path: digest for path, digest in stated.items() if path not in {INDEX, CARD, RELEASE}} != shards:
+    if {path: digest for path, digest in stated.items() if is_shard(path)} != shards:
         yield Finding(RELEASE, "", f"lists other shards than {SUMS}")
     if release["version"] != version:
         yield Finding(RELEASE, "", f"is that of release {release['version']}")

@@ -37,6 +37,10 @@ class Header(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field("corpus", description="name of the corpus, for people")
     description: str = Field("", description="what the corpus is, for its card")
+    contact: str = Field("", description="whom to write to, for instance to have a recording removed, for the card")
+    licence: str = Field(
+        "", description="licence under which you offer what you made (labels, selection), for the card; the audio keeps its own"
+    )
     root: str = Field(description="the corpus root: a folder or a URI (s3://bucket/corpus)")
     language: str | None = Field(None, description="expected language of the audio, BCP 47")
     seed: int = Field(0, description="seed of everything that is random")

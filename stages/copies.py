@@ -1,8 +1,8 @@
 """The same audio in two places of a corpus: recordings that were uploaded again or encoded anew, jingles and adverts.
 
 Fingerprints are those of `stages.heldout.fingerprint` (Haitsma and Kalker 2002). Of every recording they are made once and kept beside the audio, 0.3 kB a
-second (a fiftieth of the FLAC). One frame in thirty-two is a landmark, chosen by its own bits, so that copies have the same ones; equal landmarks are looked for over the
-whole corpus by sorting (12 bytes each, some two a second of sound), each linked to the first of its kind and to the one before it, so that a jingle in ten thousand episodes
+second (a fiftieth of the FLAC). One frame in sixteen is a landmark, chosen by its own bits, so that copies have the same ones; equal landmarks are looked for over the
+whole corpus by sorting (12 bytes each, five a second of sound: 6.5 GB at 30,000 hours), each linked to the first of its kind and to the one before it, so that a jingle in ten thousand episodes
 is linear. Where two landmarks say the same of two recordings, all their bits there are compared.
 """
 
@@ -26,15 +26,18 @@ from stages.audio import SAMPLE_RATE
 from stages.heldout.fingerprint import BLOCK, ENOUGH, FRAME, HOP, RATE, SAME, VERSION, Bits, Flags, fingerprint
 
 FOLDER = "fingerprints"
-SHARE = 32
+SHARE = 16
 """One frame in so many is a landmark."""
 VOTES = 2
 """Landmarks that must agree on where the copies lie to each other before all bits are compared: one is chance."""
 NEAR = 2
 """Frames by which two offsets of one copy may differ."""
+SHORT, EDGE = 32, 0.3
+"""Frames (0.4 s) around the ends of a copy, and the share of wrong bits up to which they belong to it."""
 SECONDS = HOP / RATE
 _CHUNK = 46_875  # frames, 600 s, in memory at once
 _AT_ONCE = 8  # recordings of a task
+_PARTS = 17  # in which landmarks are sorted; prime to the multiplier that chooses them
 
 Numbers = npt.NDArray[np.int64]
 
@@ -94,19 +97,12 @@ def repeats(
 
 def _candidates(bits: Bits, owners: npt.NDArray[np.int32], frames: npt.NDArray[np.int32]) -> dict[tuple[int, int], list[int]]:
     """Pairs of recordings with the offsets (frames of the second less those of the first) that enough landmarks agree on, the most voted first."""
-    order = np.lexsort((frames, owners, bits))
-    bits, owners, frames = bits[order], owners[order], frames[order]
-    begins = np.concatenate([[True], bits[1:] != bits[:-1]])
-    first = np.maximum.accumulate(np.where(begins, np.arange(len(bits)), 0))
-    here = np.flatnonzero(~begins)
-    pairs = np.unique(np.concatenate([np.stack([first[here], here]), np.stack([here - 1, here])], axis=1), axis=1)
-    a, b = owners[pairs[0]].astype(np.int64), owners[pairs[1]].astype(np.int64)
-    offset = frames[pairs[1]].astype(np.int64) - frames[pairs[0]]
-    apart = (a != b) | (np.abs(offset) >= BLOCK)
-    lines, counts = np.unique(np.stack([a[apart], b[apart], offset[apart]]), axis=1, return_counts=True)
     found: dict[tuple[int, int], dict[int, int]] = defaultdict(dict)
-    for one, other, shift, votes in zip(*lines.tolist(), counts.tolist(), strict=True):
-        found[one, other][shift] = votes
+    for part in range(_PARTS):  # sorting takes room
+        some = np.flatnonzero(bits % _PARTS == part)
+        for one, other, shift, votes in _linked(bits[some], owners[some], frames[some]):
+            offsets = found[one, other]
+            offsets[shift] = offsets.get(shift, 0) + votes
     chosen: dict[tuple[int, int], list[int]] = {}
     for pair, offsets in found.items():
         near = {shift: sum(offsets.get(shift + by, 0) for by in range(-NEAR, NEAR + 1)) for shift in offsets}
@@ -117,6 +113,23 @@ def _candidates(bits: Bits, owners: npt.NDArray[np.int32], frames: npt.NDArray[n
         if taken:
             chosen[pair] = taken
     return chosen
+
+
+def _linked(bits: Bits, owners: npt.NDArray[np.int32], frames: npt.NDArray[np.int32]) -> Iterator[tuple[int, int, int, int]]:
+    """Recording, recording, offset and votes of equal landmarks: each with the first of its kind, and with the one before it."""
+    order = np.lexsort((frames, owners, bits))
+    bits, owners, frames = bits[order], owners[order], frames[order]
+    begins = np.ones(len(bits), bool)
+    begins[1:] = bits[1:] != bits[:-1]
+    first = np.maximum.accumulate(np.where(begins, np.arange(len(bits)), 0))
+    here = np.flatnonzero(~begins)
+    before = np.concatenate([first[here], (here - 1)[first[here] != here - 1]])
+    after = np.concatenate([here, here[first[here] != here - 1]])
+    a, b = owners[before].astype(np.int64), owners[after].astype(np.int64)
+    offset = frames[after].astype(np.int64) - frames[before]
+    apart = (a != b) | (np.abs(offset) >= BLOCK)
+    lines, counts = np.unique(np.stack([a[apart], b[apart], offset[apart]]), axis=1, return_counts=True)
+    yield from zip(*lines.tolist(), counts.tolist(), strict=True)
 
 
 def _compared(store: Store, jobs: Sequence[tuple[Place, Place, list[int]]]) -> list[Repeat]:
@@ -136,9 +149,15 @@ def _spans(store: Store, a: Place, b: Place, offset: int) -> Iterator[Repeat]:
     good = np.flatnonzero((sound >= ENOUGH) & (errors < SAME * 32 * sound))
     if not len(good):
         return
+    around = np.clip(np.arange(len(live)) - SHORT // 2, 0, max(0, len(live) - SHORT))
+    short_errors, short_sound = (column[around + SHORT] - column[around] for column in sums)
     for run in np.split(good, np.flatnonzero(np.diff(good) > BLOCK) + 1):
         begin, end = int(run[0]), int(run[-1]) + BLOCK
-        sounding = np.flatnonzero(live[begin:end])
+        # A block is half over before it is no copy any more: the ends are where short stretches still are one.
+        alike = live[begin:end] & (short_errors[begin:end] < EDGE * 32 * np.maximum(1, short_sound[begin:end]))
+        if not alike.any():
+            continue
+        sounding = np.flatnonzero(alike)
         begin, end = begin + int(sounding[0]), begin + int(sounding[-1]) + 1
         share = float((sums[0][end] - sums[0][begin]) / (32 * max(1, sums[1][end] - sums[1][begin])))
         at, to = (first + begin) * SECONDS, (first + end) * SECONDS + FRAME / RATE
@@ -149,7 +168,7 @@ def _landmarks(store: Store, places: Sequence[Place]) -> list[tuple[Bits, npt.ND
     found = []
     for place in places:
         bits, live = _kept(store, place)
-        chosen = np.flatnonzero(live & ((bits * np.uint32(2654435761)) >> np.uint32(27) == 0))
+        chosen = np.flatnonzero(live & ((bits * np.uint32(2654435761)) >> np.uint32(28) == 0))
         found.append((bits[chosen], chosen.astype(np.int32)))
     return found
 

@@ -140,7 +140,8 @@ class Deduplicate(CorpusStage):
                 segments[row["recording_id"]].append((row["start"], row["end"], row["segment_id"]))
         gone: dict[str, str] = {}
         for recording in sorted(segments, key=known.rank.__getitem__):
-            all_of_it, kept = sorted(segments[recording]), []
+            all_of_it = sorted(segments[recording])
+            kept: list[Span] = []
             segments[recording] = kept  # what of the recording itself was before
             for start, end, segment in all_of_it:
                 if first := self._first(start, end, before.get(recording, ()), segments, known):
@@ -206,7 +207,10 @@ class Deduplicate(CorpusStage):
 
 def _last(root: str) -> Any:
     """The last finished manifest of a corpus. Raises SilverError if there is none."""
-    found = [manifest for manifest in Corpus(root).manifests if manifest.success]
+    try:
+        found = [manifest for manifest in Corpus(root).manifests if manifest.success]
+    except FileNotFoundError:
+        found = []
     if not found:
         raise SilverError(f"deduplicate.against: {root} is no corpus with a finished stage")
     return found[-1]

@@ -54,8 +54,10 @@ def main() -> None:
 def samples(folder: Path, way: str, *, streaming: bool) -> Any:
     from datasets import load_dataset
 
-    for split in sorted(path.name for path in folder.iterdir() if path.is_dir()):
-        if way == "card":
+    for split in sorted({path.parent.name for path in folder.glob("*/*.tar")}):
+        if way.startswith("card "):  # of a subset
+            dataset = load_dataset(str(folder), way.removeprefix("card "), split=split, streaming=streaming)
+        elif way == "card":
             dataset = load_dataset(str(folder), split=split, streaming=streaming)
         else:
             dataset = load_dataset("webdataset", data_files={split: f"{folder}/{split}/{split}-*.tar"}, split=split, streaming=streaming)

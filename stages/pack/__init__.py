@@ -26,7 +26,6 @@ from manifests.audits import newest
 from manifests.corpus import CURRENT, Manifest, total
 from manifests.part import PartRef, read_part
 from manifests.release import (
-    CARD,
     GROUPS,
     INDEX,
     LEAKS,
@@ -48,6 +47,7 @@ from stages.pack.papers import write_papers
 from stages.pack.patch import finish
 from stages.pack.plan import Plan, Shard, Wanted, make_plan
 from stages.pack.shards import ADDED, PLACE, Before, ShardInfo, ShardJob, finished, pack_shard, read_fragment, state_folder, write_plan
+from stages.pack.statistics import statistics
 from stages.pack.subsets import Subset
 
 DUPLICATE = "duplicate_audio"
@@ -194,7 +194,7 @@ class Pack(CorpusStage):
         self, version: str, content: str, audit: Mapping[str, Any], plan: Plan, parts: Sequence[PartRef], base: Base | None,
         splits: Mapping[str, Any], context: CorpusContext,
     ) -> None:  # fmt: skip
-        """Index, card, checksums, and last of all `release.json`."""
+        """Index, and all that goes with it; see `papers`."""
         store, folder = context.store, release_folder(version)
         infos, tally, schema = _write_index(store, version, [shard.path for shard in plan.shards])
         before = total(parts)
@@ -214,7 +214,10 @@ class Pack(CorpusStage):
             "content": content,
             "fingerprint": context.fingerprint,
             "recipe": {key: value for key, value in context.recipe.items() if key != "root"},  # where it was made is nobody's business
-            "stages": [{key: info[key] for key in ("stage", "version", "fingerprint", "identity")} for info in stages],
+            "stages": [
+                {key: info[key] for key in ("stage", "version", "fingerprint", "identity", "parameters", "surveyed") if key in info}
+                for info in stages
+            ],
             "software": _software(self.packages, stages),
             "rows": before.rows,
             "counts": tally.counts(),
@@ -234,6 +237,7 @@ class Pack(CorpusStage):
             **({"audit": audit} if audit else {}),
             "members": ["flac", "json", *(["txt"] if self.params.text else [])],
             "shards": [asdict(info) for info in infos],
+            "statistics": statistics(store, f"{folder}/{INDEX}"),
         }
         write_papers(store, folder, release, schema)
 
@@ -271,8 +275,12 @@ def _is_whole(store: Store, version: str) -> bool:
     if not (release := read_release(store, version)):
         return False
     folder = release_folder(version)
-    there = {f"{split}/{name}" for split in release["counts"]["split"] for name in store.names(f"{folder}/{split}")}
-    return there >= {shard["path"] for shard in release["shards"]} and {INDEX, CARD, SUMS} <= set(store.names(folder))
+    if not store.exists(f"{folder}/{SUMS}"):
+        return False
+    listed = {line[66:] for line in store.read(f"{folder}/{SUMS}").decode("utf-8", "replace").splitlines()}
+    folders = {path.rpartition("/")[0] for path in listed}
+    there = {f"{inside}/{name}".lstrip("/") for inside in folders for name in store.names(f"{folder}/{inside}".rstrip("/"))}
+    return there >= listed | {shard["path"] for shard in release["shards"]}
 
 
 def _is_released(store: Store, version: str, content: str) -> bool:

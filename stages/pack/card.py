@@ -1,22 +1,28 @@
 """The dataset card: `README.md` with the metadata that the Hugging Face Hub and `datasets` read, all of it out of `release.json`.
 
-Titles and channels come from the web: in tables they are text and nothing else.
+The sentences are in `facts`, sections in `sections`, what licences say in `credits`, tables in `markdown`. Titles and channels come from the web:
+they are text and nothing else.
 """
 
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 import yaml
 
-from manifests.release import GROUPS, INDEX, SUMS
+from manifests.release import CROISSANT, GROUPS, INDEX, SUMS, TRAIN, UNLABELLED
 from stages.audio import SAMPLE_RATE
+from stages.pack import facts
+from stages.pack.credits import licence_sections
+from stages.pack.figures import figures
+from stages.pack.licences import UNKNOWN, name
+from stages.pack.markdown import bullets, by_size, cell, figure, table
+from stages.pack.sections import error, expected, formats, history, made, unlabelled, warnings
 
-_SHOWN = 50  # rows of a table; the rest is summed up, and listed in full in release.json
+_HEADINGS = {"channel": "channel (domain)", "subsets": "subset"}
 
 _HUB_LICENCES = re.compile(r"cc-by(-nc)?(-sa|-nd)?-[234]\.[05]|cc0-1\.0|apache-2\.0|mit|gpl-[23]\.0|pddl")
 
@@ -83,53 +89,52 @@ To check every byte: `sha256sum --check {sums}`.
 
 def card(release: Mapping[str, Any], schema: pa.Schema) -> str:
     """The card of a release, out of its `release.json`; `schema` is that of KEY.json."""
-    counts, recipe = release["counts"], release["recipe"]
-    name, about = recipe.get("name") or "corpus", recipe.get("description") or ""
+    counts = release["counts"]
+    groups = [*GROUPS, *(["subsets"] if counts.get("subsets") else [])]
+    drawn = {path.rpartition("/")[2].removesuffix(".svg"): figure(path, text) for path, (text, _) in figures(release).items()}
     sections = [
-        f"# {_cell(name)} {release['version']}",
-        _cell(about),
-        f"{counts['samples']} segments, {counts['hours']} hours of speech ({SAMPLE_RATE} Hz, mono, FLAC) with machine-made labels.",
-        *(f"## By {group}\n\n{_table((group, 'samples', 'hours'), _by_size(counts[group]))}" for group in GROUPS),
+        f"# {cell(facts.title(release))} {release['version']}",
+        cell(release["recipe"].get("description") or ""),
+        f"{counts['samples']} segments, {counts['hours']} hours of speech ({SAMPLE_RATE} Hz, mono, {formats(release)}) with machine-made labels.",
+        *warnings(release),
+        drawn["hours"],
+        *(f"## By {_HEADINGS.get(group, group)}\n\n{table((group, 'samples', 'hours'), by_size(counts[group]))}" for group in groups),
+        unlabelled(counts["split"].get(UNLABELLED)),
+        drawn["duration"],
         _READING.strip().format(
             split=max(counts["split"], key=lambda split: int(counts["split"][split]["samples"])),
             index=INDEX,
             sums=SUMS,
             text='row["text"]' if "text" in schema.names else "None",
         ),
-        "## How right the labels are\n\n" + _error(release.get("audit")),
-        "## How it was made\n\nThe recipe:\n\n"
-        + textwrap.indent(yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True), "    "),
-        "The stages, each with the fingerprint of its parameters, its models and all that came before it:\n\n"
-        + _table(("stage", "version", "fingerprint", "models"), [_stage(stage) for stage in release["stages"]]),
-        "The software:\n\n" + _table(("package", "version"), list(release["software"].items())),
+        "## How right the labels are\n\n" + error(release.get("audit")),
+        expected(release["statistics"]),
+        drawn.get("confidence", ""),
+        "## Known limits\n\n" + bullets([*facts.limits(release), *facts.biases(release)]),
+        "## What it holds of persons\n\n" + bullets(facts.personal(release)),
+        *licence_sections(release),
+        *made(release),
         f"Of {release['rows']} rows in the corpus {counts['samples']} are in this release. Dropped, by the stage and its reason:\n\n"
-        + _table(("reason", "rows", "hours"), _by_size(release["dropped"])),
-        "No recording is in two splits. Speakers can be: they are not told apart across recordings.",
+        + table(("reason", "rows", "hours"), by_size(release["dropped"])),
+        drawn["funnel"],
+        *history(release),
+        "## How to cite it\n\nNo authors are named, because none were given; add yours.\n\n```bibtex\n" + facts.bibtex(release) + "\n```",
+        f"## How to ask for removal\n\n{cell(facts.removal(release))}",
+        (
+            "## From a sample back to its source\n\n"
+            "`silver trace FOLDER KEY`, with the folder of this file and the key of any sample, tells its source, its span, its licence, and every stage "
+            "and model that made its label, from the files of the release alone; `--format prov` writes it as W3C PROV-JSON. "
+            f"`{CROISSANT}` describes the release to machines."
+        ),
     ]
-    head = yaml.safe_dump(_metadata(release, schema, name), sort_keys=False, allow_unicode=True)
+    head = yaml.safe_dump(_metadata(release, schema, facts.title(release)), sort_keys=False, allow_unicode=True)
     return f"---\n{head}---\n\n" + "\n\n".join(section.strip("\n") for section in sections if section) + "\n"
-
-
-def _error(audit: Mapping[str, Any] | None) -> str:
-    """What people said of a sample of the labels."""
-    if not audit:
-        return "The labels were made by machines and their error has not been measured yet. `silver audit` draws a sample, lets a person correct it, and states it."
-    whole = audit["statement"][0]
-    stated = "none of those kept was judged" if whole["value"] is None else f"WER {whole['value']} (95 % {whole['low']} to {whole['high']})"
-    said = (
-        f"Stated error of the labels: {stated}. {audit['judged']} of {audit['drawn']} segments of a "
-        f"stratified sample were judged by a person, read on {audit['read'][:10]}."
-    )
-    head = ("of", "measure", "value", "95 % from", "to", "judged", "of segments")
-    columns = ("of", "measure", "value", "low", "high", "judged", "segments")
-    lines = [tuple("" if row[name] is None else row[name] for name in columns) for row in audit["statement"]]
-    return f"{said}\n\n{_table(head, lines[:_SHOWN])}"
 
 
 def _metadata(release: Mapping[str, Any], schema: pa.Schema, name: str) -> dict[str, Any]:
     counts = release["counts"]
     languages = sorted({language.split("-")[0].lower() for language in counts["language"] if language != "unknown"})
-    sample = [
+    sample: list[dict[str, Any]] = [
         {"name": "__key__", "dtype": "string"},
         {"name": "__url__", "dtype": "string"},
         {"name": "flac", "dtype": {"audio": {"sampling_rate": SAMPLE_RATE}}},
@@ -143,10 +148,32 @@ def _metadata(release: Mapping[str, Any], schema: pa.Schema, name: str) -> dict[
         "task_categories": ["automatic-speech-recognition"],
         "size_categories": [next((label for label, limit in _SIZES.items() if counts["samples"] < limit), "n>1T")],
         "configs": [
-            {"config_name": "default", "data_files": [{"split": split, "path": f"{split}/{split}-*.tar"} for split in counts["split"]]}
+            {"config_name": "default", "data_files": [{"split": split, "path": f"{split}/{split}-*.tar"} for split in counts["split"]]},
+            *_subsets(release),
         ],
-        "dataset_info": {"config_name": "default", "features": sample},
+        "dataset_info": _same(sample, [str(config["config_name"]) for config in _subsets(release)]),
     }
+
+
+def _same(features: list[dict[str, Any]], subsets: list[str]) -> Any:
+    """The features, which are the same in all configurations."""
+    told = [{"config_name": name, "features": features} for name in ("default", *subsets)]
+    return told if subsets else told[0]
+
+
+def _subsets(release: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One configuration a subset: its shards are those of the smaller ones and its own; the other splits are the same in all."""
+    names = list(release.get("subsets", ()))
+    others = [
+        {"split": split, "path": f"{split}/{split}-*.tar"} for split in release["counts"]["split"] if split not in {TRAIN, UNLABELLED}
+    ]
+    there = {shard["path"].rpartition("-")[0] for shard in release["shards"]}
+    found = []
+    for place, subset in enumerate(names):
+        stems = [f"{TRAIN}/{TRAIN}-{inner}" for inner in names[: place + 1]]
+        if paths := [f"{stem}-*.tar" for stem in stems if stem in there]:
+            found.append({"config_name": subset, "data_files": [{"split": TRAIN, "path": paths}, *others]})
+    return found
 
 
 def _feature(column: pa.Field) -> dict[str, Any]:
@@ -169,35 +196,5 @@ def _licence(text: str) -> str:
     >>> _licence("https://creativecommons.org/licenses/by-sa/4.0/"), _licence("CC BY 3.0"), _licence("ask me")
     ('cc-by-sa-4.0', 'cc-by-3.0', 'other')
     """
-    plain = text.strip().lower()
-    if match := re.search(r"creativecommons\.org/licenses/([a-z-]+)/(\d\.\d)", plain):
-        plain = f"cc-{match[1]}-{match[2]}"
-    elif "creativecommons.org/publicdomain/zero/1.0" in plain or plain == "cc0":
-        plain = "cc0-1.0"
-    plain = re.sub(r"[\s_]+", "-", plain)
-    return plain if plain == "unknown" or _HUB_LICENCES.fullmatch(plain) else "other"
-
-
-def _by_size(counts: Mapping[str, Mapping[str, Any]]) -> list[tuple[Any, ...]]:
-    """Rows of a table, the most first."""
-    rows = sorted(((name, *values.values()) for name, values in counts.items()), key=lambda row: (-row[1], row[0]))
-    if len(rows) > _SHOWN:
-        rest = rows[_SHOWN - 1 :]
-        rows[_SHOWN - 1 :] = [(f"{len(rest)} others", sum(row[1] for row in rest), round(sum(row[2] for row in rest), 4))]
-    return rows
-
-
-def _stage(stage: Mapping[str, Any]) -> tuple[str, ...]:
-    models = ", ".join(f"{name} {revision}" for name, revision in sorted(stage["identity"].items()))
-    return stage["stage"], stage["version"], stage["fingerprint"], models
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) if line != head else str(value) for value in line) + " |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    """Text on one line that Markdown and HTML leave alone."""
-    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\`*_\[\]|#!~])", r"\\\1", text) if text.strip("-") else text
+    plain = name(text)
+    return plain if plain == UNKNOWN or _HUB_LICENCES.fullmatch(plain) else "other"

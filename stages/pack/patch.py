@@ -22,6 +22,7 @@ from manifests.takedown import COLUMNS, TAKEN_DOWN, Requests, Takedown, public
 from pipeline.contract import SilverError
 from stages.pack.papers import write_papers
 from stages.pack.shards import append, state_folder
+from stages.pack.statistics import statistics
 
 _NEW = "patch"  # folder inside the state folder
 _READY = "patch.json"  # what is to be moved and removed; while it is not there, nothing of the release was touched
@@ -55,6 +56,7 @@ def patch(store: Store, version: str, requests: Requests) -> dict[str, Any]:
     with store.staged(f"{state}/{_NEW}/{INDEX}") as path:
         pq.write_table(new, path, compression="zstd", row_group_size=_ROWS)
     told = _release(release, new, rewritten, touched, index, gone)
+    told["statistics"] = statistics(store, f"{state}/{_NEW}/{INDEX}")
     schema = pa.schema([column for column in new.schema if column.name not in PLACES])
     write_papers(store, f"{state}/{_NEW}", told, schema)
     done = told["patches"][-1]

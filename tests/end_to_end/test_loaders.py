@@ -89,7 +89,16 @@ def test_hugging_face_datasets(corpus: SmallCorpus, release: Path, tmp_path: Pat
     titles = pq.read_table(second / "index.parquet", columns=["title"]).column(0).to_pylist()
     assert (titles[:5], titles.count("a title")) == ([None] * 5, 1)
 
-    found = read(tmp_path / "scratch", (release, "card"), (release, "shards"), (second, "card"))
+    nested = small_corpus(tmp_path / "nested", recordings=8)
+    nested.pack(version="nested", text=True, subsets=[{"name": "S", "hours": 4 / 3600}, {"name": "M", "hours": 9 / 3600}], shard_seconds=3)
+    third = Path(nested.store.path("releases/nested"))
+
+    found = read(tmp_path / "scratch", (release, "card"), (release, "shards"), (second, "card"), (third, "card S"), (third, "card M"))
+    inside = {row["key"]: row["subsets"] for row in pq.read_table(third / "index.parquet", columns=["key", "subsets"]).to_pylist()}
+    for name in ("S", "M"):
+        for mode in ("streaming", "whole"):
+            keys = sorted(sample["key"] for sample in found.pop(f"nested card {name} {mode}"))
+            assert keys == sorted(key for key, subsets in inside.items() if name in subsets)
     (by_snippet,) = found.pop("snippet")
     assert by_snippet["samples"] == round(by_snippet["json"]["duration"] * by_snippet["rate"])
     assert found.keys() == {f"{way} {mode}" for way in ("v1 card", "v1 shards", "late card") for mode in ("streaming", "whole")}

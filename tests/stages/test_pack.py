@@ -151,7 +151,7 @@ def test_a_release_with_lost_files_is_not_complete_and_is_made_again(tmp_path: P
     context = CorpusContext(corpus.store, parts, 1200, "ab", {}, map)
     assert pack.is_complete(context)
     before = corpus.files("v1")
-    for lost in ("train/train-000001.tar", "index.parquet", "release.json"):
+    for lost in ("train/train-000001.tar", "index.parquet", "croissant.json", "figures/hours.svg", "release.json"):
         (tmp_path / "releases/v1" / lost).unlink()
         assert not pack.is_complete(context)
         corpus.pack(version="v1", shard_seconds=4)
@@ -383,7 +383,9 @@ def test_killed_at_any_commit_the_next_run_makes_the_same_release(tmp_path: Path
     reference = small_corpus(tmp_path / "reference", recordings=4)
     reference.pack(version="v1", shard_seconds=6)
     expected = contents(reference)
-    commits = 2 + 2 * sum(name.endswith(".tar") for name in expected) + 4  # plan and its digest, each shard and fragment, the four files
+    commits = (
+        2 + 2 * sum(name.endswith(".tar") for name in expected) + 8
+    )  # plan and its digest, each shard and fragment, three figures and the five files
     killed = [small_corpus(tmp_path / str(n), recordings=4) for n in range(commits + 1)]
     processes = multiprocessing.get_context("spawn")
     codes = processes.Queue()

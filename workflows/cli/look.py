@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from workflows.cli.shared import (
     app,
     check_known,
     is_recipe,
+    is_release,
     known_files,
     load_recipe,
     open_corpus,
@@ -26,6 +28,17 @@ WhereOption = Annotated[str, typer.Option(help="SQL condition over the columns")
 StageOption = Annotated[str, typer.Option(help="the stage whose rows to look at; by default the last that ran")]
 ShownColumns = Annotated[str, typer.Option(help="columns, separated by commas; * for all")]
 DEFAULT_COLUMNS = "segment_id,start,end,language,text,drop_reason"
+
+
+class TraceFormat(StrEnum):
+    """What `trace --format` takes."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    PROV = "prov"
+
+
 FOLLOW = 2.0
 """Seconds between two looks of `status --follow` on a terminal, and `FOLLOW_PLAIN` elsewhere."""
 FOLLOW_PLAIN = 15.0
@@ -162,19 +175,50 @@ def errors(corpus: CorpusArgument, overrides: Overrides = None, how: FormatOptio
 
 @app.command()
 def trace(
-    corpus: CorpusArgument,
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="a corpus root, a recipe that names one, or the folder of a release")],
     wanted: Annotated[str, typer.Argument(metavar="ID", help="segment (also its key in a shard), window, recording, source, or URL")],
-    how: FormatOption = Format.TABLE,
+    how: Annotated[
+        TraceFormat, typer.Option("--format", help="how to print; prov: of a sample of a release, as W3C PROV-JSON")
+    ] = TraceFormat.TABLE,
 ) -> None:
-    """Follow one segment or recording through every stage."""
+    """Follow one segment or recording through every stage; with the folder of a release, one sample, by what is in the folder alone.
+
+    silver trace OUT/releases/2026-10 0123456789abcdef-00001500-00012250 --format prov
+    """
     from manifests.trace import trace as follow
 
+    if not is_recipe(corpus) and is_release(corpus):
+        _trace_release(corpus, wanted, how)
+        return
+    if how is TraceFormat.PROV:
+        raise SilverError(f"{corpus} is no release: --format prov takes OUT/releases/<version> and the key of a sample")
     opened = open_corpus(corpus)
     with known_files():
         entries = follow(opened, wanted)
     if not entries:
         raise SilverError(f"no stage of {corpus} knows {wanted!r}: give a segment_id, window_id, recording_id, source_id or source_uri")
-    show(opened, entries, how)
+    show(opened, entries, Format(how.value))
+
+
+def _trace_release(folder: str, key: str, how: TraceFormat) -> None:
+    """One sample of a release, by the files of its folder."""
+    import json
+
+    from manifests.prov import prov
+    from manifests.provenance import COLUMNS, provenance, table
+    from manifests.store import Store
+
+    try:
+        with known_files():
+            found = provenance(Store(folder), key)
+    except KeyError as error:
+        raise SilverError(f"{folder} has no sample {key!r}: give a key as the index and the shards have it") from error
+    except ValueError as error:
+        raise SilverError(f"{folder}: {error}") from error
+    if how is TraceFormat.PROV:
+        typer.echo(json.dumps(prov(found), indent=1, ensure_ascii=False))
+    else:
+        render(table(found), Format(how.value), COLUMNS)
 
 
 @app.command()

@@ -77,6 +77,15 @@ def is_recipe(source: str) -> bool:
     return source.endswith((".yaml", ".yml"))
 
 
+def is_release(folder: str) -> bool:
+    """Whether an argument is the folder of a release: a finished one, or one that lies where releases do."""
+    from manifests.release import RELEASE, RELEASES
+    from manifests.store import Store
+
+    store = Store(folder)
+    return store.exists(RELEASE) or (folder.rstrip("/").split("/")[-2:-1] == [RELEASES] and not store.exists("manifests"))
+
+
 def open_corpus(corpus: str, overrides: Iterable[str] | None = None) -> Any:
     """A root, or the root that a recipe names."""
     from manifests.corpus import Corpus

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, BinaryIO
@@ -73,12 +75,15 @@ def _files(store: Store, folder: str, stated: dict[str, str]) -> Iterator[Findin
     stated |= {line[66:]: line[:64] for line in text.decode("utf-8", "replace").splitlines()}
     if not text or text != sums(stated) or RELEASE not in stated:
         yield Finding(SUMS, "", "is not there, or not what pack writes")
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashlib lets go of the interpreter
+        both = sorted(stated.keys() & there)
+        digests = dict(zip(both, threads.map(lambda path: sha256(store, f"{folder}/{path}"), both), strict=True))
     for path in sorted(stated.keys() | (there - {SUMS})):
         if path not in there:
             yield Finding(path, "", "is not there")
         elif path not in stated:
             yield Finding(path, "", f"is not in {SUMS}")
-        elif (digest := sha256(store, f"{folder}/{path}")) != stated[path]:
+        elif (digest := digests[path]) != stated[path]:
             yield Finding(path, "", f"has sha256 {digest}, {SUMS} says {stated[path]}")
 
 
@@ -99,10 +104,13 @@ class _Seen:
     tally: Tally = field(default_factory=Tally)
     keys: set[str] = field(default_factory=set)
     split_of: dict[str, str] = field(default_factory=dict)  # recording to split
+    apart: tuple[str, ...] = ()  # what else may not be in two splits: channel, speaker
+    split_of_unit: dict[tuple[str, str], str] = field(default_factory=dict)
+    subsets: dict[str, float] = field(default_factory=dict)  # seconds of each, from the smallest to the largest
 
 
 def _contents(store: Store, folder: str, release: Mapping[str, Any]) -> Iterator[Finding]:
-    seen = _Seen()
+    seen = _Seen(apart=_apart(release), subsets=dict.fromkeys(release.get("subsets") or {}, 0.0))
     try:
         with store.open(f"{folder}/{INDEX}") as handle:
             index = groupby(_index(handle), key=lambda row: row["shard"])
@@ -123,6 +131,16 @@ def _contents(store: Store, folder: str, release: Mapping[str, Any]) -> Iterator
     for name in sorted(counts.keys() | stated.keys()):
         if counts.get(name) != stated.get(name):
             yield Finding(RELEASE, "", f"counts of {name}: {stated.get(name)}, but the shards hold {counts.get(name)}")
+    for name, seconds in seen.subsets.items():
+        hours, said = round(seconds / 3600, 4), release["subsets"][name].get("hours")
+        if said != hours:
+            yield Finding(RELEASE, "", f"subset {name}: {said} h, but the shards hold {hours} h")
+
+
+def _apart(release: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the splits were made by, beside the recording."""
+    by = (release.get("splits") or {}).get("by") or [((release.get("recipe") or {}).get("pack") or {}).get("split_by", "")]
+    return tuple(name for name in ("channel", "speaker") if name in by)
 
 
 def _index(handle: BinaryIO) -> Iterator[dict[str, Any]]:
@@ -178,6 +196,10 @@ def _sample(path: str, key: str, data: Mapping[str, bytes], seen: _Seen) -> Gene
     split = TRAIN if row["split"] == UNLABELLED else row["split"]
     if (other := seen.split_of.setdefault(row["recording_id"], split)) != split:
         yield Finding(path, key, f"recording {row['recording_id']} is in {other} too")
+    for name in seen.apart:
+        if (unit := row.get(name)) and (other := seen.split_of_unit.setdefault((name, str(unit)), row["split"])) != row["split"]:
+            yield Finding(path, key, f"{name} {unit} is in {other} too")
+    yield from _subsets(path, key, row, seen)
     seen.tally.add(row)
     try:
         audio, rate = soundfile.read(io.BytesIO(data["flac"]), dtype="int16", always_2d=True)
@@ -191,6 +213,22 @@ def _sample(path: str, key: str, data: Mapping[str, bytes], seen: _Seen) -> Gene
                 f"its FLAC holds {len(audio)} samples at {rate} Hz, {audio.shape[1]} channel(s); its JSON says {row['duration']} s",
             )
     return float(row["duration"])
+
+
+def _subsets(path: str, key: str, row: Mapping[str, Any], seen: _Seen) -> Iterator[Finding]:
+    """A sample of a subset is one of all larger subsets, and of train."""
+    named, order = set(row.get("subsets") or ()), list(seen.subsets)
+    if not order or not named:
+        return
+    for name in sorted(named - seen.subsets.keys()):
+        yield Finding(path, key, f"is in the subset {name}, which {RELEASE} does not have")
+    if row["split"] != "train":
+        yield Finding(path, key, f"is in a subset, but in the split {row['split']}: subsets are of train")
+    within = [name in named for name in order]
+    if within != sorted(within):
+        yield Finding(path, key, f"is in {', '.join(n for n in order if n in named)}, but not in every larger subset")
+    for name in named & seen.subsets.keys():
+        seen.subsets[name] += row["duration"]
 
 
 def _place(path: str, key: str, found: Mapping[str, tarfile.TarInfo], row: Mapping[str, Any] | None) -> Iterator[Finding]:

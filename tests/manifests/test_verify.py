@@ -165,3 +165,28 @@ def test_an_index_with_other_offsets_or_rows_is_found(release: tuple[Store, Path
     (folder / "index.parquet").write_bytes(b"no parquet")
     reseal(store, folder)
     assert any(finding.startswith("index.parquet: cannot be read") for finding in findings(store))
+
+
+def every_json(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    for path in folder.glob("*/*.tar"):
+        rewrite(path, with_json(change))
+
+
+@pytest.mark.parametrize("name", ["channel", "speaker"])
+def test_a_channel_or_speaker_in_two_splits_is_found_where_splits_are_made_by_it(release: tuple[Store, Path], name: str) -> None:
+    store, folder = release
+    every_json(folder, lambda row: row | {name: "one and the same"})
+    reseal(store, folder)
+    assert not any("one and the same is in" in finding for finding in findings(store))
+    reseal(store, folder, lambda record: record.update(splits={"by": [name]}))
+    assert any(f"{name} one and the same is in train too" in finding for finding in findings(store))
+
+
+def test_subsets_that_are_not_nested_not_of_train_or_of_other_hours_are_found(release: tuple[Store, Path]) -> None:
+    store, folder = release
+    every_json(folder, lambda row: row | {"subsets": ["XS"]})
+    reseal(store, folder, lambda record: record.update(subsets={"XS": {"hours": 9.0}, "S": {"hours": 0.0}}))
+    found = findings(store)
+    for problem in ("not in every larger subset", "subsets are of train", "subset XS: 9.0 h, but"):
+        assert any(problem in finding for finding in found), found
+    assert not any("subset S:" in finding for finding in found), found

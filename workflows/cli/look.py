@@ -342,7 +342,8 @@ def serve(
 @app.command()
 def verify(
     release: Annotated[str, typer.Argument(help="a release folder, for instance OUT/releases/<version>")],
-    fast: Annotated[bool, typer.Option("--fast", help="checksums and counts only; do not decode audio")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="checksums and counts only; do not look into the shards")] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="decode the audio of every sample, not of one in twenty")] = False,
     how: FormatOption = Format.TABLE,
 ) -> None:
     """Read a release back: every shard, hash, sample and count."""
@@ -352,7 +353,7 @@ def verify(
     root, _, version = release.rstrip("/").rpartition("/")
     if not version or not root.endswith("releases"):
         raise SilverError(f"{release!r} is not a release folder: give OUT/releases/<version>")
-    findings = list(verify_release(Store(root.removesuffix("releases").rstrip("/") or "."), version, fast=fast))
+    findings = list(verify_release(Store(root.removesuffix("releases").rstrip("/") or "."), version, fast=fast, decode=decode))
     if findings:
         render([vars(finding) if not isinstance(finding, dict) else finding for finding in findings], how)
         raise SilverError(f"{release}: {len(findings)} finding(s)")

@@ -43,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="silver-bench-") as name:
         folder = Path(name)
-        corpus = _corpus(folder / "corpus", options.minutes)
+        corpus = corpus_of(folder / "corpus", options.minutes)
         rows = [row for ref in corpus.parts for row in read_rows(corpus.store, ref)]
         random.Random(0).shuffle(rows)
         seconds = sum(row["duration"] for row in rows)
@@ -78,7 +78,7 @@ def _compare(systems: dict[str, Callable[[Path], None]], folder: Path, seconds: 
         )
 
 
-def _corpus(folder: Path, minutes: float) -> SmallCorpus:
+def corpus_of(folder: Path, minutes: float) -> SmallCorpus:
     corpus = SmallCorpus(folder)
     chance = random.Random(1)
     made = 0.0

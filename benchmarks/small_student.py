@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--beam-size", type=int, default=50)
     parser.add_argument("--lm-weight", type=float, default=1.0)
+    parser.add_argument("--texts", type=int, help="round whose texts the bigrams count: 1 are the teacher's labels; by default the last")
     options = parser.parse_args()
     recipe = load(options.recipe, options.overrides, find, STAGES, {"refine": Refine})
     corpus = Corpus(recipe.header.root)
@@ -80,9 +81,8 @@ def main() -> None:
     heard = {"teacher": [evaluate(teacher.labeller, settings, held, context) for held in sets]}
     with tempfile.NamedTemporaryFile("w", suffix=".arpa", encoding="utf-8") as file:
         found = rounds(corpus)
-        file.write(
-            arpa(pq.read_table(student.on_this_machine(corpus.store, found[-1]["student"]) / TEXTS).column("train_text").to_pylist())
-        )
+        learned = found[(options.texts or len(found)) - 1]["student"]
+        file.write(arpa(pq.read_table(student.on_this_machine(corpus.store, learned) / TEXTS).column("train_text").to_pylist()))
         file.flush()
         decoding = Decoding(beam_size=options.beam_size, lm=file.name, lm_weight=options.lm_weight)
         for row in found:

@@ -9,7 +9,17 @@ import typer
 from manifests.render import Format, printable, render
 from pipeline.errors import SilverError
 from workflows.cli.build import run_recipe
-from workflows.cli.shared import CorpusArgument, FormatOption, Overrides, QuietOption, RecipeArgument, app, load_recipe, open_corpus
+from workflows.cli.shared import (
+    CorpusArgument,
+    FormatOption,
+    FromOption,
+    Overrides,
+    QuietOption,
+    RecipeArgument,
+    app,
+    load_recipe,
+    open_corpus,
+)
 
 
 @app.command()
@@ -20,6 +30,7 @@ def release(
     after: Annotated[
         str | None, typer.Option("--after", help="release that it follows, or none; by default the last one that has a name")
     ] = None,
+    first: FromOption = None,
     quiet: QuietOption = False,
     how: FormatOption = Format.TABLE,
 ) -> None:
@@ -42,7 +53,7 @@ def release(
     section, store = pack_section(loaded), Store(loaded.header.root)
     follows = to_follow(store, version) if after is None else (None if after == "none" else after)
     named = [*(overrides or []), f"{section}.version={version}", *([f"{section}.after={follows}"] if follows else [])]
-    run_recipe(load_recipe(recipe, named), quiet=quiet)
+    run_recipe(load_recipe(recipe, named), first=first, quiet=quiet)
     made = read_release(store, version)
     found = list(verify_release(store, version))
     if how is not Format.TABLE:

@@ -15,7 +15,7 @@ from manifests.audits import newest
 from manifests.corpus import CURRENT, Corpus, Manifest
 from manifests.part import Counts, read_rows, to_table, write_part
 from pipeline.contract import SilverError
-from stages.pack.card import _error
+from stages.pack.sections import error
 from tests.small_corpus import SCHEMA, SmallCorpus
 from workflows.audit.main import begin, end
 from workflows.audit.sample import draw, filtered
@@ -149,7 +149,7 @@ def test_when_nothing_kept_was_judged_the_card_says_so(tmp_path: Path) -> None:
     dropped = {row["segment_id"] for row in filtered(opened)[1] if row["drop_reason"]}
     rows = [row | {"verdict": "right" if row["segment_id"] in dropped else ""} for row in sheet(folder)]
     end(opened, write(tmp_path / "done.csv", rows))
-    said = _error(newest(opened.store))
+    said = error(newest(opened.store))
     assert "none of those kept was judged" in said
     assert "None" not in said
 
@@ -206,14 +206,14 @@ def test_text_from_the_web_is_neither_markup_nor_a_formula(tmp_path: Path) -> No
 
 
 def test_the_card_states_the_error_or_says_that_nobody_measured_it(tmp_path: Path) -> None:
-    assert "has not been measured yet" in _error(None)
+    assert "has not been measured yet" in error(None)
     opened = corpus(tmp_path)
     folder, _ = begin(opened, 60, seed=0)
     rows = sheet(folder)
     for row in rows:
         row["verdict"] = "right"
     end(opened, write(tmp_path / "done.csv", rows))
-    said = _error(newest(opened.store))
+    said = error(newest(opened.store))
     assert re.search(r"WER 0\.0 \(95 % 0\.0 to 0\.0[678]", said), "48 right labels do not prove that all are"
     assert "judged by a person" in said
     assert "<script>" not in said

@@ -69,8 +69,21 @@ def verify_release(store: Store, version: str, *, fast: bool = False, decode: bo
     dropped = sum(group["rows"] for group in release["dropped"].values())
     if release["rows"] != release["counts"]["samples"] + dropped:
         yield Finding(RELEASE, "", f"{release['rows']} rows, but {release['counts']['samples']} samples and {dropped} dropped")
+    yield from _conservation(store, release)
     if not fast:
         yield from _contents(store, folder, release, decode=decode)
+
+
+def _conservation(store: Store, release: Mapping[str, Any]) -> Iterator[Finding]:
+    """The samples against the manifest that they were packed from, where it is still there. What was patched since has fewer."""
+    for stage in store.names("manifests"):
+        path = f"manifests/{stage}/{release['fingerprint']}/_SUCCESS"
+        if release.get("patches") or not store.exists(path):
+            continue
+        live = sum(part["counts"]["live"] for part in json.loads(store.read(path))["parts"])
+        samples = release["counts"]["samples"] - release["counts"]["split"].get(UNLABELLED, {"samples": 0})["samples"]
+        if live != samples:
+            yield Finding(RELEASE, "", f"{samples} samples with labels, but the manifest of {stage} has {live} live rows")
 
 
 def _files(store: Store, folder: str, stated: dict[str, str]) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from manifests.corpus import Manifest
 from manifests.release import read_release, sha256, sums
 from manifests.store import Store
 from manifests.verify import verify_release
@@ -190,3 +191,14 @@ def test_subsets_that_are_not_nested_not_of_train_or_of_other_hours_are_found(re
     for problem in ("not in every larger subset", "subsets are of train", "subset XS: 9.0 h, but"):
         assert any(problem in finding for finding in found), found
     assert not any("subset S:" in finding for finding in found), found
+
+
+def test_a_manifest_with_other_rows_than_the_release_is_found(release: tuple[Store, Path]) -> None:
+    store, _ = release
+    manifest = Manifest(store, "pack", "ab")
+    parts = Manifest(store, "split", "ab").parts()
+    manifest.finish(parts, "")
+    assert [str(finding) for finding in verify_release(store, "v1")] == []
+    manifest.finish(parts[:-1], "")
+    (finding,) = verify_release(store, "v1", fast=True)
+    assert "samples with labels, but the manifest of pack has" in finding.problem

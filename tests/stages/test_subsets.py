@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -165,6 +168,39 @@ def test_a_release_that_follows_another_writes_only_what_changed(tmp_path: Path)
     corpus.pack(version="v3", after="v2", shard_seconds=5)
     assert [entry["release"] for entry in read_release(corpus.store, "v3")["changes"]] == ["v3", "v2"]
     assert inodes(corpus, "v3") == inodes(corpus, "v2")
+
+
+def _pack_until(corpus: SmallCorpus, commits: int) -> None:
+    """Pack the second release in a process that is killed at its commit number `commits`."""
+    replace, count = os.replace, 0
+
+    def counted(source: str, target: str) -> None:
+        nonlocal count
+        count += 1
+        if count > commits:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    os.replace = counted  # type: ignore[assignment]
+    corpus.pack(version="v2", after="v1", shard_seconds=9)
+
+
+def test_a_release_after_another_that_is_killed_at_any_commit_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path / "corpus", 8)
+    corpus.pack(version="v1", shard_seconds=9)
+    corpus.add(corpus.segments("/new.mp3", 99, [(0.0, 1.0), (1.0, 2.0)], channel="new"))
+    corpus.pack(version="v2", after="v1", shard_seconds=9)
+    whole = corpus.files("v2")
+    for commits in range(40):
+        corpus.store.remove("releases/v2")
+        process = multiprocessing.get_context("fork").Process(target=_pack_until, args=(corpus, commits))
+        process.start()
+        process.join()
+        corpus.pack(version="v2", after="v1", shard_seconds=9)
+        assert corpus.files("v2") == whole
+        if process.exitcode == 0:
+            return
+    raise AssertionError("the release was never finished")
 
 
 def test_what_was_in_a_subset_stays_in_it_as_the_corpus_grows(tmp_path: Path) -> None:

@@ -145,6 +145,11 @@ class Pack(CorpusStage):
             if subset.hours and plan.subset_hours[subset.name] < 0.95 * subset.hours:
                 context.report(f"subset {subset.name} asks for {subset.hours:g} hours, and {plan.subset_hours[subset.name]:.2f} can be had")
         finish(context.store, version)
+        if plan.taken_seconds and read_release(context.store, version).get("content", content) != content:
+            raise SilverError(
+                f"release {version} was made before some of it was taken down, and never changes by itself: choose another {self.name}.version for the next one, "
+                f"or take it out in place (silver takedown ... --now {version})"
+            )
         if not _is_released(context.store, version, content):
             self._pack(version, content, plan, parts, base, context)
             self._finish(version, content, audit, plan, parts, base, splits, context)

@@ -69,6 +69,12 @@ def same(corpus: SmallCorpus, shard: str) -> bool:
     return one == other
 
 
+def test_a_release_of_that_name_is_not_made_again_and_the_way_out_is_said(corpus: SmallCorpus) -> None:
+    asked(corpus, "speaker", "speaker 3")
+    with pytest.raises(SilverError, match=r"v1 was made before some of it was taken down.*--now v1"):
+        corpus.pack(version="v1", shard_seconds=3)
+
+
 def test_a_segment_stays_away_when_it_is_cut_at_other_places(corpus: SmallCorpus) -> None:
     asked(corpus, "segment", next(key for key in samples(corpus, "v1") if key.endswith("-00000000-00001000")))
     requests = Requests(tuple(read_takedowns(corpus.store)))

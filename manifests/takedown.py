@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manifests.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FILE = "takedown.jsonl"
 TAKEN_DOWN = "taken_down"
@@ -123,11 +126,26 @@ class Requests:
             found = next((item for start, end, item in spans if row["start"] < end and start < row["end"]), None)
         return found
 
-    def among(self, rows: Iterable[Mapping[str, Any]]) -> dict[int, Takedown]:
-        """Those of the rows that fall under a request, by their place."""
-        if not self.takedowns:
+    def among(self, table: pa.Table) -> dict[int, Takedown]:
+        """Those of the rows that fall under a request, by their place. Only rows with a name or recording of some request are looked at one by one."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if not self.takedowns or not len(table):
             return {}
-        matches = ((place, self.match(row)) for place, row in enumerate(rows))
+        near = pa.array([False] * len(table))
+        for name, asked in (
+            ("source_uri", self._by_name["source"].__contains__),
+            ("channel", lambda value: spelled(value) in self._by_name["channel"]),
+            ("speaker", lambda value: spelled(value) in self._by_name["speaker"]),
+            ("recording_id", lambda value: value in self._recordings or value in self._spans),
+        ):
+            if name in table.column_names:
+                there = [value for value in pc.unique(table.column(name)).to_pylist() if value is not None and asked(value)]
+                near = pc.or_(near, pc.is_in(table.column(name), value_set=pa.array(there, pa.string())))
+        places = pc.indices_nonzero(near)
+        rows = table.select([name for name in COLUMNS if name in table.column_names]).take(places).to_pylist()
+        matches = ((place, self.match(row)) for place, row in zip(places.to_pylist(), rows, strict=True))
         return {place: item for place, item in matches if item is not None}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,9 @@ from manifests.takedown import COLUMNS, KINDS, LONGEST, Requests, Takedown, add,
 from pipeline.contract import SilverError
 from stages.train.loop import TEXTS
 
+_NO_TEXT = {"Cc", "Cs", "Zl", "Zp"}
+"""Categories of Unicode: control characters, halves of pairs, ends of lines. Joiners and wide spaces are in names of many scripts."""
+
 HIT_COLUMNS = ("where", "name", "rows", "hours", "shards")
 
 
@@ -28,8 +32,8 @@ def request(corpus: Corpus, kind: str, value: str, reason: str) -> Takedown:
     """
     value, reason = value.strip(), " ".join(reason.split())
     for name, text in ((f"--{kind}", value), ("--reason", reason)):
-        if not text or len(text) > LONGEST or not text.isprintable():
-            raise SilverError(f"{name} must be one line of 1 to {LONGEST} printable characters")
+        if not text or len(text) > LONGEST or any(unicodedata.category(character) in _NO_TEXT for character in text):
+            raise SilverError(f"{name} must be one line of 1 to {LONGEST} characters, none of them a control character")
     if kind == "segment":
         try:
             span(value)
@@ -60,9 +64,10 @@ def hits(corpus: Corpus, takedown: Takedown) -> list[dict[str, Any]]:
 
 
 def near(corpus: Corpus, takedown: Takedown) -> list[str]:
-    """Values of the corpus that are spelled nearly so, for a request that hits nothing."""
+    """Values of the corpus that are spelled nearly so, for a request that hits nothing; of segments, those of the recording."""
     column = {"source": "source_uri", "segment": "segment_id"}.get(takedown.kind, takedown.kind)
-    there = {str(row[column]) for row in _rows(corpus) if row.get(column)}
+    rows = (row for row in _rows(corpus) if takedown.kind != "segment" or row["recording_id"] in takedown.recordings)
+    there = {str(row[column]) for row in rows if row.get(column)}
     return difflib.get_close_matches(takedown.value, sorted(there), n=3)
 
 

@@ -102,7 +102,7 @@ class Acquire(CorpusStage):
         yield from record.earlier({file.uri: (file.version, source_id(file.uri, file.version)) for file in files if file.version})
 
         requests = Requests(tuple(read_takedowns(context.store)))
-        crawl = _Crawl(record, params.workers, params.limit, changed, requests, read=folders)
+        crawl = _Crawl(record, params.workers, params.limit, changed, requests, params.channel, read=folders)
         group: list[Source] = []
         files.sort(key=lambda file: file.uri not in changed)
         for source in crawl.run([lambda: files, *self._lists(context, crawl)]):
@@ -126,11 +126,11 @@ class Acquire(CorpusStage):
             params.user_agent, params.delay, params.retries, params.timeout, params.deadline, params.max_bytes, stop=crawl.stop
         )  # fmt: skip
         addresses = [*params.urls, *_lines(params.urls_file)]
-        yield lambda: [Candidate(uri=url, fetch=partial(_download, url, context, fetcher)) for url in addresses]
+        yield lambda: [Candidate(uri=url, channel=params.channel, fetch=partial(_download, url, context, fetcher)) for url in addresses]
         for url in params.feeds:
             yield partial(crawl.listed, url, partial(feed.read, url, store, fetcher))
         cookies = ytdlp.read_cookies(params.cookies) if params.ytdlp and params.cookies else None
-        options = ytdlp.Options(params.ratelimit, params.sleep_interval, cookies)
+        options = ytdlp.Options(params.ratelimit, params.sleep_interval, cookies, crawl.requests)
         for url in params.ytdlp:
             if url in crawl.record.uris:  # a single video, and it is there
                 crawl.known += 1
@@ -177,6 +177,8 @@ class _Crawl:
     """Files that take the place of an older version. They come first and beside the limit, or the old would leave without the new."""
     requests: Requests
     """What was taken down is not fetched."""
+    channel: str | None
+    """Of sources that do not say theirs."""
     stop: threading.Event = field(default_factory=threading.Event)
     failures: dict[str, Source] = field(default_factory=dict)
     tried: set[str] = field(default_factory=set)  # candidates
@@ -190,7 +192,7 @@ class _Crawl:
         acquired: set[str] = set()
         with self._pool() as listing, self._pool() as fetching:
             candidates = self._fresh(chain.from_iterable(_ordered(listing, _read, lists, lambda waiting: 2 * self.workers - waiting)))
-            for sources in _ordered(fetching, partial(_attempt, self.requests), candidates, self._room):
+            for sources in _ordered(fetching, partial(_attempt, self.requests, self.channel), candidates, self._room):
                 for source in sources:
                     if source.reason:
                         self.failures.setdefault(source.uri, source)
@@ -259,18 +261,20 @@ def _read(read: Callable[[], Iterable[Candidate]]) -> Iterable[Candidate]:
     return read()
 
 
-def _attempt(requests: Requests, candidate: Candidate) -> list[Source]:
+def _attempt(requests: Requests, channel: str | None, candidate: Candidate) -> list[Source]:
     if gone := requests.match({"source_uri": candidate.uri, "channel": candidate.channel}):
         return [Source(uri=candidate.uri, reason=TAKEN_DOWN, detail=gone.told)]
     try:
-        return [_unless_taken_down(requests, source) for source in candidate.fetch()]
+        return [_unless_taken_down(requests, channel, source) for source in candidate.fetch()]
     except ItemError as error:
         return [Source(uri=candidate.uri, reason=error.reason, detail=error.detail)]
 
 
-def _unless_taken_down(requests: Requests, source: Source) -> Source:
+def _unless_taken_down(requests: Requests, channel: str | None, source: Source) -> Source:
     """A page may hold what was taken down, and a file may say only inside whose it is."""
-    gone = None if source.reason else requests.match({"source_uri": source.uri, "channel": clean(source.channel or source.folder)})
+    gone = (
+        None if source.reason else requests.match({"source_uri": source.uri, "channel": clean(source.channel or channel or source.folder)})
+    )
     return Source(uri=source.uri, reason=TAKEN_DOWN, detail=gone.told) if gone else source
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from manifests.store import Store
+from manifests.takedown import NOTHING, TAKEN_DOWN, Requests
 from pipeline.contract import ItemError, SilverError
 from stages.acquire.http import Fetcher, within
 from stages.acquire.source import Candidate, Source, download_path, estimated_seconds, extension
@@ -35,6 +36,7 @@ class Options:
     ratelimit: int | None = None  # bytes a second
     sleep_interval: float = 0.0  # seconds before each download
     cookies: str | None = None  # the text of a Netscape cookies.txt
+    requests: Requests = NOTHING  # what was taken down is not downloaded
 
 
 def read_cookies(path: str) -> str:
@@ -173,7 +175,6 @@ def source(info: Any, uri: str, version: str, media: str) -> Source:
         published = datetime.fromtimestamp(stamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     elif re.fullmatch(r"[0-9]{8}", day):
         published = f"{day[:4]}-{day[4:6]}-{day[6:]}"
-    channel = next((info[key] for key in ("channel", "uploader", "creator", "playlist_channel", "playlist_title") if info.get(key)), None)
     size = info.get("filesize") or info.get("filesize_approx") or 0
     return Source(
         uri=uri,
@@ -181,14 +182,20 @@ def source(info: Any, uri: str, version: str, media: str) -> Source:
         version=version,
         seconds=float(info.get("duration") or 0) or estimated_seconds(extension(media), int(size)),
         title=info.get("title"),
-        channel=channel,
+        channel=_channel(info),
         language=info.get("language"),
         licence=info.get("license"),
         published=published,
     )
 
 
+def _channel(info: Any) -> str | None:
+    return next((info[key] for key in ("channel", "uploader", "creator", "playlist_channel", "playlist_title") if info.get(key)), None)
+
+
 def _download(ydl: _YtDlp, video: Any, uri: str, store: Store) -> str:
+    if gone := ydl.requests.match({"source_uri": uri, "channel": _channel(video)}):
+        raise ItemError(TAKEN_DOWN, gone.told)
     if video.get("live_status") in {"is_live", "is_upcoming", "post_live"} or video.get("is_live"):
         raise ItemError("live", f"{uri}: a live stream that has not ended; the next run tries again")
     path = download_path(uri, extension(f"x.{video.get('ext')}"))
@@ -209,6 +216,7 @@ class _YtDlp:
 
     fetcher: Fetcher
     given_up: threading.Event
+    requests: Requests
     tool: Any = None
     errors: list[str] = field(default_factory=list)
 
@@ -265,7 +273,7 @@ def _ytdlp(fetcher: Fetcher, options: Options, given_up: threading.Event) -> Ite
     """yt-dlp, set up for one question: it is not made for threads, so none share one."""
     import yt_dlp
 
-    ours = _YtDlp(fetcher, given_up)
+    ours = _YtDlp(fetcher, given_up, options.requests)
     parameters = {
         "format": "bestaudio/best",
         "logger": ours,

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import soundfile
 from pydantic import Field, field_validator
@@ -139,7 +140,7 @@ class Pack(CorpusStage):
             tuple(params.unlabelled),
         )  # fmt: skip
         plan = make_plan(context.store, parts, wanted, base)
-        content = self._content(parts, audit, base, splits, sorted(plan.taken_seconds))
+        content = self._content(parts, audit, base, splits, sorted(plan.taken_seconds) + sorted(plan.taken_ids))
         version = params.version or content[:12]
         for subset in params.subsets:
             if subset.hours and plan.subset_hours[subset.name] < 0.95 * subset.hours:
@@ -269,10 +270,10 @@ def _said(audit: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _taken_down(store: Store, parts: Sequence[PartRef]) -> bool:
-    """Whether a live row of these parts falls under a request."""
+    """Whether something that these parts say is in a shard falls under a request, with a label or without."""
     requests = Requests(tuple(read_takedowns(store)))
-    tables = (read_part(store, ref, [*COLUMNS, "drop_reason"]) for ref in parts if ref.counts.live and requests.takedowns)
-    return any(requests.match(row) for table in tables for row in table.to_pylist() if row["drop_reason"] is None)
+    tables = (read_part(store, ref, [*COLUMNS, "shard"]) for ref in parts if requests.takedowns)
+    return any(requests.among(table.filter(pc.is_valid(table.column("shard")))) for table in tables)
 
 
 def _is_whole(store: Store, version: str) -> bool:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from manifests.release import GROUPS, INDEX, PLACES, RELEASE, SUBSETS, Tally, read_release, release_folder
 from manifests.store import Store
-from manifests.takedown import COLUMNS, TAKEN_DOWN, Requests, Takedown, public
+from manifests.takedown import TAKEN_DOWN, Requests, Takedown, public
 from pipeline.contract import SilverError
 from stages.pack.papers import write_papers
 from stages.pack.shards import append, state_folder
@@ -33,19 +33,20 @@ def patch(store: Store, version: str, requests: Requests) -> dict[str, Any]:
     """Take out what falls under the requests. Returns rows, hours and shards, or zeros if nothing does.
 
     Raises:
-        SilverError: it is no finished release.
+        SilverError: it is no finished release, or nothing of it would stay.
     """
     state, folder = state_folder(version), release_folder(version)
-    if done := finish(store, version):
-        return done
+    done = finish(store, version)  # of a run that was killed, which may have been about another request
     release = read_release(store, version)
     if not release:
         raise SilverError(f"{store.uri(folder)} is no finished release: run its recipe to the end first")
     with store.open(f"{folder}/{INDEX}") as handle:
         index = pq.read_table(handle)
-    gone = requests.among(index.select([name for name in COLUMNS if name in index.column_names]).to_pylist())
+    gone = requests.among(index)
     if not gone:
-        return {"rows": 0, "hours": 0.0, "shards": []}
+        return done or {"rows": 0, "hours": 0.0, "shards": []}
+    if len(gone) == len(index):
+        raise SilverError(f"nothing of release {version} would stay: remove the folder {store.uri(folder)}")
     store.remove(state)  # of a patch that was killed before it was ready
     shards = index.column("shard").to_pylist()
     touched = sorted({shards[place] for place in gone})

@@ -69,7 +69,7 @@ class Plan:
     taken_down: dict[int, dict[int, Takedown]] = field(default_factory=dict)
     """Part to row to the request that it falls under."""
     taken_ids: list[str] = field(default_factory=list)
-    """Their segments."""
+    """Their segments, and those that would have been published without a label."""
     taken_seconds: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Of live rows: rows and seconds by the name of the request."""
     returned: dict[str, tuple[int, float]] = field(default_factory=dict)
@@ -183,7 +183,7 @@ def _read(store: Store, parts: Sequence[PartRef], wanted: Wanted) -> _Rows:
     rows = _Rows()
     for number, table in _tables(store, parts, wanted):
         segments = []
-        gone = wanted.requests.among(table.select(COLUMNS).to_pylist()) if wanted.requests.takedowns else {}
+        gone = wanted.requests.among(table)
         fits = eligible(wanted.subsets, table) if wanted.subsets else [0] * len(table)
         split_there = "split" in table.column_names
         columns = [table.column(name).to_pylist() for name in _COLUMNS]
@@ -193,9 +193,9 @@ def _read(store: Store, parts: Sequence[PartRef], wanted: Wanted) -> _Rows:
             if reason is not None and (stage not in wanted.unlabelled or segment is None or split not in {TRAIN, None}):
                 continue  # without a label, but of a recording that is held out: nothing to train on either
             if position in gone:
+                rows.taken_ids.append(segment)
                 if reason is None:
                     rows.taken_down.setdefault(number, {})[position] = gone[position]
-                    rows.taken_ids.append(segment)
                     count, seconds = rows.taken_seconds.get(gone[position].name, (0, 0.0))
                     rows.taken_seconds[gone[position].name] = (count + 1, seconds + duration)
                 continue

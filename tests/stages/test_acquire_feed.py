@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from manifests.store import Store
 from manifests.takedown import Takedown, add
 from tests.acquiring import Acquired
 from tests.webserver import WebServer
@@ -189,3 +190,10 @@ def test_what_was_taken_down_is_not_fetched_again_whoever_lists_it(tmp_path: Pat
     assert all("asked by mail" in row["drop_detail"] for row in left)
     assert all(row["media_uri"] is None for row in left)
     assert len([path for path in (tmp_path / "corpus/sources").rglob("*") if path.is_file()]) == 1
+
+
+def test_a_channel_that_the_recipe_gives_to_all_sources_can_be_taken_down(tmp_path: Path, web: WebServer) -> None:
+    url = web.file("/gone.mp3", b"gone")
+    add(Store(str(tmp_path / "corpus")), Takedown("channel", "Radio X", "asked by mail", "2026-01-01"))
+    assert Acquired(tmp_path, urls=[url], channel="Radio X").reasons == {url: "taken_down"}
+    assert web.asked["/gone.mp3"] == 0

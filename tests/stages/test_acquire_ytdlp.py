@@ -11,6 +11,8 @@ import yt_dlp
 from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.extractor.youtube import YoutubeIE
 
+from manifests.store import Store
+from manifests.takedown import Takedown, add
 from pipeline.contract import SilverError
 from stages.acquire.ytdlp import source
 from tests.acquiring import Acquired
@@ -205,3 +207,13 @@ def test_a_channel_by_recorded_answers_of_an_extractor(tmp_path: Path, web: WebS
     corpus.again()
     assert corpus.parts == parts
     assert set(RecordedVideo.asked) == {"2"}  # those that are there are not even asked for
+
+
+def test_what_was_taken_down_is_not_downloaded(tmp_path: Path, web: WebServer) -> None:
+    for name in ("one", "two"):
+        web.file(f"/{name}.mp3", name.encode())
+    address = page(web, "/page.html", "one.mp3", "two.mp3")
+    add(Store(str(tmp_path / "corpus")), Takedown("channel", "two  TALKS", "asked by mail", "2026-01-01"))
+    corpus = Acquired(tmp_path, ytdlp=[address])
+    assert list(corpus.reasons.values()) == ["taken_down"] * 2
+    assert not (tmp_path / "corpus/sources").exists()

@@ -17,6 +17,7 @@ from workflows.cli.shared import (
     QuietOption,
     RecipeArgument,
     app,
+    check_known,
     load_recipe,
     open_corpus,
 )
@@ -91,6 +92,7 @@ def takedown(
     Without --now, releases that exist stay as they are; the next one leaves it out. With it, only the shards that it was in are written anew. Students
     that learned it are listed, and stay: train them again, or remove them.
     """
+    from manifests.release import RELEASES
     from manifests.takedown import Requests
     from pipeline.lock import RootLock
     from stages.pack.patch import patch
@@ -101,6 +103,8 @@ def takedown(
     if len(given) != 1:
         raise SilverError("say what is to go: one of --source, --channel, --speaker, --segment")
     opened = open_corpus(corpus, overrides)
+    if now is not None:
+        check_known(now, opened.store.names(RELEASES), "release")
     made = request(opened, *given[0], reason)
     found = hits(opened, made)
     with RootLock(opened.store):

@@ -23,6 +23,7 @@ from manifests.store import Store
 from stages.train.data import Share
 from stages.train.loop import TEXTS, Job, _batches, _texts
 from stages.train.noise import Noise
+from stages.train.precision import mixed
 from stages.train.student import kind
 
 
@@ -80,7 +81,7 @@ def _timed(student: Any, network: Any, optimizer: Any, batches: Any) -> float:
     network.train()
     began, heard = time.perf_counter(), 0.0
     for seconds, batch in batches:
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed("cpu"):
             loss = student.loss(network, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -16,6 +16,7 @@ from pydantic import Field
 from stages import models
 from stages.audio import Samples
 from stages.train.ctc import CtcOptions, CtcStudent, load_weights
+from stages.train.precision import mixed
 from stages.train.vocabulary import Vocabulary
 
 
@@ -105,7 +106,7 @@ class EncoderCtc(CtcStudent):
         if path and path.is_file():
             return np.load(path).astype(np.float32)
         device = next(self._network.parameters()).device
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        with torch.no_grad(), mixed(device.type):
             found, _ = self._network.hear(torch.from_numpy(wave)[None].to(device), torch.tensor([len(wave)], device=device))
         heard = found[0].float().cpu().numpy()
         if path:

@@ -25,6 +25,7 @@ from stages.heldout.sets import HeldOut
 from stages.heldout.transcribe import transcribe
 from stages.train.data import Shard, Share, Utterance, ahead, batches, joined, utterances
 from stages.train.noise import Noise
+from stages.train.precision import mixed
 from stages.train.student import RECORD, Student, kind, on_this_machine
 
 TEXTS = "texts.parquet"
@@ -143,7 +144,7 @@ class Training:
         import torch
 
         try:
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with mixed(self.device.type):
                 loss = self.student.loss(self.whole, {name: tensor.to(self.device) for name, tensor in batch.items()})
             (loss / self.job.accumulate).backward()
         except (torch.OutOfMemoryError, MemoryError) as error:

@@ -12,6 +12,7 @@ from manifests.store import Store
 from pipeline.contract import SilverError
 from stages.train.data import Utterance, batches, joined
 from stages.train.loop import CHECKPOINT, STATE, Curve, Training, _checkpoint, _rate, _worse
+from stages.train.precision import mixed
 
 
 def curve(*wers: float) -> Curve:
@@ -80,3 +81,12 @@ def test_short_utterances_of_one_language_share_a_window() -> None:
     made = list(joined([utterance(10), utterance(10), utterance(10), utterance(5, "de")], 30.0))
     assert [item.text for item in made] == ["10 s 10 s", "10 s", "5 s"]
     assert all(item.seconds <= 30 for item in made)
+
+
+def test_mixed_precision_is_not_imitated() -> None:
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    with mixed("cpu"):
+        product = torch.nn.Linear(8, 8)(torch.zeros(1, 8))
+    assert product.dtype == (torch.bfloat16 if {"avx512_bf16", "amx_bf16"} & set(flags.split()) else torch.float32)
+    with mixed("cpu", wanted=False):
+        assert torch.nn.Linear(8, 8)(torch.zeros(1, 8)).dtype == torch.float32

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from stages.align.head import Config, Head
+from stages.train.precision import mixed
 from workflows.head.data import CHARACTERS, ENCODER, VOCABULARY, read
 
 STRIDE = 0.02
@@ -73,7 +74,7 @@ def _loss(head: Head, windows: Sequence[Window], chance: random.Random | None) -
     batch = torch.from_numpy(np.stack([encoded for encoded, _ in windows])).float()
     if chance:
         _mask(batch, head, chance)
-    with torch.autocast("cpu", torch.bfloat16, enabled=chance is not None):
+    with mixed("cpu", wanted=chance is not None):
         logits = head(batch)
     log_probs = torch.log_softmax(logits.float(), -1)
     pieces, targets = [], []

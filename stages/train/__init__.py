@@ -49,7 +49,7 @@ class Train(CorpusStage):
     takes the folder of an hf-whisper student as it is, and that of another with `labeller: ctc`.
     """
 
-    name, version = "train", "2"
+    name, version = "train", "3"
     reads: ClassVar[tuple[str, ...]] = (*COLUMNS, "train_text")
     adds = pa.schema([("student", pa.string()), ("trained", pa.string())])
     """`trained`: folder of the student that this round trained, relative to the root; `student`: of the one that it goes on with."""

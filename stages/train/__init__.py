@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
@@ -25,7 +25,7 @@ from manifests.schema import extend
 from manifests.store import Store
 from pipeline.contract import AbsolutePath, CorpusContext, CorpusStage, FilePath, PartContext, SilverError, StageParams, operational
 from stages import models
-from stages.heldout.leaks import check
+from stages.heldout.leaks import apart, check
 from stages.heldout.sets import HeldOut
 from stages.heldout.transcribe import evaluate
 from stages.train.loop import BEST, CURVE, PROGRESS, STATE, TEXTS, Curve, Job, train
@@ -127,6 +127,15 @@ class Train(CorpusStage):
         found |= {f"replay {number}": f"{it.manifest.stage} {it.manifest.fingerprint}" for number, it in enumerate(self.params.replay, 1)}
         found |= {f"guard {number}": held.digest for number, held in enumerate(self._held(self.params.guard), 1)}
         return found | {"dev": self._held([str(self.params.dev)])[0].digest}
+
+    def check(self, store: Store, report: Callable[[str], None]) -> None:
+        """That dev set and test sets are there and apart.
+
+        Raises:
+            SilverError: they are not.
+        """
+        dev, *others = self._held([str(self.params.dev), *self.params.held_out, *self.params.guard])
+        apart(dev, others, store, report)
 
     def _held(self, paths: Sequence[str]) -> list[HeldOut]:
         return [HeldOut.read(path, self.params.language) for path in paths]

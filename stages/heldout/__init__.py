@@ -5,4 +5,18 @@ from stages.heldout.leaks import Leak, apart, check, leaks
 from stages.heldout.sets import HeldOut, Window
 from stages.heldout.transcribe import Transcripts, Written, evaluate, transcribe
 
-__all__ = ["Gain", "HeldOut", "Leak", "Transcripts", "Window", "Written", "apart", "check", "evaluate", "gain", "leaks", "table", "transcribe"]
+__all__ = [
+    "Gain",
+    "HeldOut",
+    "Leak",
+    "Transcripts",
+    "Window",
+    "Written",
+    "apart",
+    "check",
+    "evaluate",
+    "gain",
+    "leaks",
+    "table",
+    "transcribe",
+]

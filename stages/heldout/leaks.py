@@ -92,7 +92,9 @@ def check(rows: Iterable[Row], sets: Sequence[HeldOut], store: Store, each: Call
     return found
 
 
-def apart(dev: HeldOut, tests: Iterable[HeldOut], store: Store, report: Callable[[str], None]) -> None:
+def apart(
+    dev: HeldOut, tests: Iterable[HeldOut], store: Store, report: Callable[[str], None], each: Callable[..., Iterable[Any]] = map
+) -> None:
     """What chooses a student's epochs and rounds must have nothing that judges it: no recording, no copy of its audio, no sentences but few. Speakers
     and channels it may share, and `report` is told of them: a test set may be of the dev set's domain.
 
@@ -108,7 +110,7 @@ def apart(dev: HeldOut, tests: Iterable[HeldOut], store: Store, report: Callable
     ]  # fmt: skip
     lines = []
     for test in tests:
-        for leak in leaks(rows, test, store):
+        for leak in leaks(rows, test, store, each):
             if leak.fatal and leak.kind not in ("speaker", "channel"):
                 lines.append(f"the dev set {dev.path} has what the test set {test.path} has: {leak.what}. Fix: let one of the two have it.")
             else:

@@ -129,6 +129,14 @@ class Stage(ABC):
         """
         return {}
 
+    def check(self, store: Store, report: Callable[[str], None], each: Callable[..., Iterable[Any]] = map) -> None:  # noqa: B027 - optional
+        """Find out what would end this stage hours later. Runs before the first part of any stage, in every run: keep in the store what takes
+        long. `report` tells the user what is worth knowing and no reason to end; `each(function, items)` is `map` over the cluster.
+
+        Raises:
+            SilverError: the stage cannot do its work; the message says how to mend it.
+        """
+
     def setup(self, context: PartContext) -> None:  # noqa: B027 - optional
         """Load models, once a worker, before its first part."""
 

@@ -96,6 +96,8 @@ class _Job:
             raise SilverError(
                 f"{nodes[0].name} needs {upstream.name}, which has not finished with these parameters; run with --from {upstream.name}"
             )
+        for node in nodes:
+            node.stage.check(self.store, partial(self.progress.note, node.name), self.executor.map)
         inputs = upstream.manifest.listed if upstream else []
         for block in blocks(nodes):
             first = survey(block[0], inputs, partial(self.executor.map, light=block[0].stage.light))

@@ -1,4 +1,6 @@
-"""A CTC model of raw audio (wav2vec 2.0 and its kin), from torchaudio or a Hugging Face folder: samples in, log-probabilities out."""
+"""A CTC model from torchaudio or a Hugging Face folder, of raw audio (wav2vec 2.0 and its kin) or of features (Parakeet, wav2vec 2.0 BERT): samples in,
+log-probabilities out.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,12 @@ LogProbs = npt.NDArray[np.float32]
 
 STUDENT = "student.json"
 """File that a student's folder has (see `stages.train.student`)."""
-_MASKS_PADDING = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")
+_MASKS_PADDING = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat", "parakeet_ctc", "wav2vec2-bert")
 """Hugging Face architectures that keep padding out of all layers after the first (data2vec, for one, does not)."""
+SHORTEST = 3200
+"""Samples that a model is given at least: no network makes a frame of much less, and features of less are no numbers."""
+_PIECE_SPACE = "▁"
+"""In a piece of SentencePiece: a word begins."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +105,10 @@ def identity(model: str) -> Mapping[str, str]:
         SilverError: no such model, or it cannot be downloaded.
     """
     if Path(model).is_dir():
-        needed = [] if (Path(model) / STUDENT).is_file() else ["config.json", "vocab.json"]
-        if missing := [name for name in needed if not (Path(model) / name).is_file()]:
+        folder = Path(model)
+        writes = "tokenizer.json" if (folder / "tokenizer.json").is_file() else "vocab.json"
+        needed = [] if (folder / STUDENT).is_file() else ["config.json", writes]
+        if missing := [name for name in needed if not (folder / name).is_file()]:
             msg = f"{model} is neither a student nor a Hugging Face CTC model: {' and '.join(missing)} missing"
             raise SilverError(msg)
         return models.identity(str(Path(model).absolute()))
@@ -111,7 +119,7 @@ def load(model: str, device: str) -> Network:
     """The model, ready to run.
 
     Raises:
-        SilverError: no such model, it cannot be downloaded, or it is not a CTC model of raw audio.
+        SilverError: no such model, it cannot be downloaded, or it is not a CTC model.
     """
     if not Path(model).is_dir():
         return _from_bundle(model, device)
@@ -178,25 +186,37 @@ def from_hugging_face(folder: Path, device: str) -> Network:
     """A CTC model in transformers' format.
 
     Raises:
-        SilverError: it is not one of raw audio.
+        SilverError: it is neither one of raw audio nor one of features that transformers can make.
     """
     import torch
     from transformers import AutoModelForCTC
 
-    labels, blank = vocabulary(folder)
+    labels, blank, pieces = vocabulary(folder)
     model = AutoModelForCTC.from_pretrained(folder, local_files_only=True).to(device).eval()
+    masks_padding = model.config.model_type in _MASKS_PADDING
+    spell = (lambda text: spelled(pieces, labels, text)) if pieces else None
+    if (waves := waves_in(model)) is None:
+        extractor = feature_extractor(folder)
+
+        def hear(batch: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+            own = [wave[:length] for wave, length in zip(batch.cpu().numpy(), lengths.tolist(), strict=True)]
+            heard, inside = features(extractor, own)
+            logits: torch.Tensor = model(input_features=heard.to(device), attention_mask=inside.to(device)).logits
+            return logits
+
+        return Network(hear, labels, blank, steps(model, extractor), None, masks_padding, device, spell)
 
     def forward(batch: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         mask = torch.arange(batch.shape[1], device=batch.device)[None] < lengths[:, None]
         logits: torch.Tensor = model(batch, attention_mask=mask.long() if len(batch) > 1 else None).logits
         return logits
 
-    extractor = waves_in(model, folder)
-    return _network(forward, extractor, labels, blank, variance_floor(folder), model.config.model_type in _MASKS_PADDING, device)
+    return _network(forward, waves, labels, blank, variance_floor(folder), masks_padding, device, spell)
 
 
-def vocabulary(folder: Path) -> tuple[list[str], int]:
-    """What each class of a CTC model in transformers' format writes, and the class of the blank.
+def vocabulary(folder: Path) -> tuple[list[str], int, Any]:
+    """What each class of a CTC model in transformers' format writes, the class of the blank, and the `tokenizers.Tokenizer` of one that writes pieces of
+    words (else None).
 
     Raises:
         SilverError: it has no vocabulary, or several.
@@ -204,23 +224,82 @@ def vocabulary(folder: Path) -> tuple[list[str], int]:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if not (folder / "vocab.json").is_file():
+        import tokenizers
+
+        pieces = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        marks = {index for index, token in pieces.get_added_tokens_decoder().items() if token.special}
+        names = ["" if index in marks else pieces.id_to_token(index) or "" for index in range(config.vocab_size)]
+        names[config.pad_token_id] = ""
+        return [name.replace(_PIECE_SPACE, " ") for name in names], config.pad_token_id, pieces
     labels: dict[str, int] = json.loads((folder / "vocab.json").read_text("utf-8"))
     if not all(isinstance(index, int) for index in labels.values()):
         raise SilverError(f"{folder / 'vocab.json'} holds more than one vocabulary: keep that of one language")
     blank = labels.get("<blank>", config.pad_token_id)
-    return _written(labels, blank, config.vocab_size), blank
+    return _written(labels, blank, config.vocab_size), blank, None
 
 
-def waves_in(model: Any, folder: Path) -> torch.nn.Module:
-    """The convolutions of a model of transformers that take waves.
+def spelled(pieces: Any, labels: Sequence[str], text: str) -> list[int]:
+    """Classes of a text in pieces; what cannot be written is left out."""
+    return [index for index in pieces.encode(text, add_special_tokens=False).ids if index < len(labels) and labels[index]]
+
+
+def waves_in(model: Any) -> torch.nn.Module | None:
+    """The convolutions of a model of transformers that takes waves; None of one that takes features."""
+    found: torch.nn.Module | None = getattr(model.base_model, "feature_extractor", None)
+    return found
+
+
+def feature_extractor(folder: Path) -> Any:
+    """What makes features of waves for a model of transformers.
 
     Raises:
-        SilverError: it has none.
+        SilverError: the folder does not say.
     """
-    extractor: torch.nn.Module | None = getattr(model.base_model, "feature_extractor", None)
-    if extractor is None:
-        raise SilverError(f"{folder} ({model.config.model_type}) is not a CTC model of raw audio, like wav2vec 2.0 or HuBERT")
-    return extractor
+    from transformers import AutoFeatureExtractor
+
+    try:
+        return AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise SilverError(
+            f"{folder} takes neither raw audio nor says which features: preprocessor_config.json is missing ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def features(extractor: Any, waves: Sequence[Samples]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of 16 kHz waves, shape (batch, frames, channels), and which of the frames are no padding, shape (batch, frames)."""
+    filled = [np.pad(wave, (0, max(0, SHORTEST - len(wave)))) for wave in waves]
+    found = extractor(filled, sampling_rate=SAMPLE_RATE, padding=True, return_attention_mask=True, return_tensors="pt")
+    return found["input_features"], found["attention_mask"]
+
+
+def steps(model: Any, extractor: Any) -> list[tuple[int, int]]:
+    """How many samples a model of features needs for a frame, and for one more: all of its layers as one (kernel, stride). Found out by trying, for
+    each extractor has a way of its own.
+
+    Raises:
+        SilverError: the model does not say how many frames it makes of some features.
+    """
+    count = getattr(model, "_get_subsampling_output_length", None) or getattr(model, "_get_feat_extract_output_lengths", None)
+    if count is None:
+        raise SilverError(f"a {model.config.model_type} does not say how many frames it makes of its features, and cannot be used")
+
+    def made(samples: int) -> int:
+        _, inside = features(extractor, [np.zeros(samples, np.float32)])
+        return int(count(inside.sum(1).long())[0])
+
+    def least(wanted: int, low: int) -> int:
+        """Samples that give so many frames, above `low`."""
+        high = low + SAMPLE_RATE
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if made(middle) >= wanted else (middle, high)
+        return high
+
+    known = made(SAMPLE_RATE)
+    first = least(known + 1, SAMPLE_RATE)
+    stride = least(known + 2, first) - first
+    return [(first - known * stride, stride)]
 
 
 def convolutions(extractor: torch.nn.Module) -> list[tuple[int, int]]:
@@ -232,8 +311,11 @@ def convolutions(extractor: torch.nn.Module) -> list[tuple[int, int]]:
 
 def variance_floor(folder: Path) -> float | None:
     """See `Network`, of a model in transformers' format."""
-    path = folder / "preprocessor_config.json"
-    settings = json.loads(path.read_text()) if path.is_file() else {}
+    settings: dict[str, Any] = {}
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        if (folder / name).is_file():
+            found = json.loads((folder / name).read_text("utf-8"))
+            settings |= found.get("feature_extractor", found)
     return 1e-7 if settings.get("do_normalize", True) else None
 
 
@@ -261,6 +343,7 @@ def _network(
     variance_floor: float | None,
     masks_padding: bool,
     device: str,
+    spell: Callable[[str], Sequence[int]] | None = None,
 ) -> Network:
     from torch import nn
 
@@ -273,4 +356,5 @@ def _network(
         # Group normalisation of the first layer runs over time, padding included.
         batchable=masks_padding and not any(isinstance(layer, nn.GroupNorm) for layer in extractor.modules()),
         device=device,
+        spell=spell,
     )

@@ -62,11 +62,16 @@ class Leak:
         """True if the set may not be used: any leak, but for few repeated sentences."""
         return self.kind != "text" or self.share > REPEATED
 
-    def __str__(self) -> str:
+    @property
+    def what(self) -> str:
+        """What it is, and where."""
         examples = "; ".join(f"{held} is {trained}" for held, trained in self.examples[:SHOWN])
         more = f" and {self.count - SHOWN} more" if self.count > SHOWN else ""
         limit = f" (at most {REPEATED:.0%} may be: they may be known by heart)" if self.kind == "text" else ""
-        return f"same {self.kind}, {self.count} or {self.share:.1%}{limit}: {examples}{more}. Fix: {FIXES[self.kind]}."
+        return f"same {self.kind}, {self.count} or {self.share:.1%}{limit}: {examples}{more}"
+
+    def __str__(self) -> str:
+        return f"{self.what}. Fix: {FIXES[self.kind]}."
 
 
 def check(rows: Iterable[Row], sets: Sequence[HeldOut], store: Store, each: Callable[..., Iterable[Any]] = map) -> dict[str, list[Leak]]:
@@ -85,6 +90,33 @@ def check(rows: Iterable[Row], sets: Sequence[HeldOut], store: Store, each: Call
     if lines:
         raise SilverError("\n".join(lines))
     return found
+
+
+def apart(
+    dev: HeldOut, tests: Iterable[HeldOut], store: Store, report: Callable[[str], None], each: Callable[..., Iterable[Any]] = map
+) -> None:
+    """What chooses a student's epochs and rounds must have nothing that judges it: no recording, no copy of its audio, no sentences but few. Speakers
+    and channels it may share, and `report` is told of them: a test set may be of the dev set's domain.
+
+    Raises:
+        SilverError: they are not apart.
+    """
+    rows = [
+        {
+            "recording_id": window.recording_id, "audio_path": window.audio_path, "source_uri": window.source, "channel": window.channel,
+            "speaker": window.speaker, "language": window.language, "text": window.text,
+        }
+        for window in dev.windows(store)
+    ]  # fmt: skip
+    lines = []
+    for test in tests:
+        for leak in leaks(rows, test, store, each):
+            if leak.fatal and leak.kind not in ("speaker", "channel"):
+                lines.append(f"the dev set {dev.path} has what the test set {test.path} has: {leak.what}. Fix: let one of the two have it.")
+            else:
+                report(f"dev and {test.name}: {leak.what}")
+    if lines:
+        raise SilverError("\n".join(lines))
 
 
 def leaks(rows: Iterable[Row], held: HeldOut, store: Store, each: Callable[..., Iterable[Any]] = map) -> list[Leak]:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
@@ -18,23 +18,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, Field, model_validator
 
-from manifests.corpus import CURRENT
 from manifests.part import PartRef, read_part
 from manifests.release import TRAIN
 from manifests.schema import extend
 from manifests.store import Store
 from pipeline.contract import AbsolutePath, CorpusContext, CorpusStage, FilePath, PartContext, SilverError, StageParams, operational
 from stages import models
-from stages.heldout.leaks import check
-from stages.heldout.sets import HeldOut
+from stages.heldout.fingerprint import VERSION
+from stages.heldout.leaks import apart, check
+from stages.heldout.sets import FOLDER, HeldOut, short_digest
 from stages.heldout.transcribe import evaluate
+from stages.train.lineage import TRAINING, hold_out, place, student_in
 from stages.train.loop import BEST, CURVE, PROGRESS, STATE, TEXTS, Curve, Job, train
 from stages.train.noise import Noise
 from stages.train.replay import COLUMNS, Replay
 from stages.train.student import RECORD, STUDENTS, kind, labeller, on_this_machine, record
-
-TRAINING = "training.json"
-"""File of a student's folder that says how it was trained, and which student its round goes on with; written last."""
 
 
 class Train(CorpusStage):
@@ -49,7 +47,7 @@ class Train(CorpusStage):
     takes the folder of an hf-whisper student as it is, and that of another with `labeller: ctc`.
     """
 
-    name, version = "train", "2"
+    name, version = "train", "3"
     reads: ClassVar[tuple[str, ...]] = (*COLUMNS, "train_text")
     adds = pa.schema([("student", pa.string()), ("trained", pa.string())])
     """`trained`: folder of the student that this round trained, relative to the root; `student`: of the one that it goes on with."""
@@ -125,8 +123,31 @@ class Train(CorpusStage):
                 raise SilverError(f"start={self.params.start} is a student of the kind {begun}, and not {self.params.student}")
             found["start"] = models.identity(self.params.start)["sha256"]
         found |= {f"replay {number}": f"{it.manifest.stage} {it.manifest.fingerprint}" for number, it in enumerate(self.params.replay, 1)}
+        self._held(self.params.held_out)  # that they are there: what they are does not change the student
         found |= {f"guard {number}": held.digest for number, held in enumerate(self._held(self.params.guard), 1)}
         return found | {"dev": self._held([str(self.params.dev)])[0].digest}
+
+    def check(self, store: Store, report: Callable[[str], None], each: Callable[..., Iterable[Any]] = map) -> None:
+        """That dev set and test sets are there and apart, and that the student to begin with, and those before it, have learned nothing of them.
+
+        Raises:
+            SilverError: they are not, or it has.
+        """
+        sets = self._held([str(self.params.dev), *self.params.held_out, *self.params.guard])
+        student = kind(self.params.student)
+        begun = self.params.start or getattr(student.Options.model_validate(self.params.options), "model", None)
+        folder = student_in(begun)
+        weights = models.identity(str(folder)) if folder else None
+        known = f"{FOLDER}/apart-{short_digest([VERSION, [held.digest for held in sets], str(folder), weights])}.json"
+        if store.exists(known):
+            return
+        told: list[str] = []
+        apart(sets[0], sets[1:], store, told.append, each)
+        if folder:
+            hold_out(place(folder), sets, told.append, each)
+        for line in told:
+            report(line)
+        store.write(known, json.dumps(told, indent=1).encode())
 
     def _held(self, paths: Sequence[str]) -> list[HeldOut]:
         return [HeldOut.read(path, self.params.language) for path in paths]
@@ -148,12 +169,14 @@ class Train(CorpusStage):
         if not store.exists(f"{folder}/{TRAINING}"):
             held = self._held([str(self.params.dev), *self.params.held_out, *self.params.guard])
             again = [(it.store, it.rows()) for it in self.params.replay]
-            for where, rows in ((store, chosen), *again, *self._learned_before(context)):
+            for where, rows in ((store, chosen), *again):
                 for path, small in check(rows.to_pylist(), held, where, context.map).items():
                     for leak in small:
                         context.report(f"{path}: {leak}")
+            if go_on and go_on == before:  # what the student to begin with has learned was compared before anything ran
+                hold_out((store, go_on), held, context.report, context.map)
             self._train(folder, [(store, chosen), *again], go_on, held[0], context)
-            self._finish(folder, chosen, [rows for _, rows in again], before, context)
+            self._finish(folder, chosen, [rows for _, rows in again], before, go_on, held, context)
         taken = json.loads(store.read(f"{folder}/{TRAINING}"))["taken"]
         for ref in parts:
             table = read_part(store, ref)
@@ -183,26 +206,13 @@ class Train(CorpusStage):
             [dev, *guarded] = self._heard(folder, sets, context)
             training = {
                 "taken": folder,
+                "source": str(source),
                 "wer": dev,
                 "before": None,
                 "guard": dict(zip((held.digest for held in sets[1:]), guarded, strict=True)),
             }
             store.write(f"{folder}/{TRAINING}", json.dumps(training, indent=1).encode())
         return folder
-
-    def _learned_before(self, context: CorpusContext) -> Iterator[tuple[Store, pa.Table]]:
-        """What the student to begin with has learned in its own corpus, and in those that it learned again; not what an older one had learned before it."""
-        if self.params.start is None:
-            return
-        source = models.find(self.params.start)
-        if not (source / TEXTS).is_file() or not (source.parents[2] / CURRENT).is_file():
-            context.report(
-                f"{source} does not lie in its corpus, so it cannot be told whether the gold is held out from what it has learned"
-            )
-            return
-        table = pq.read_table(source / TEXTS)
-        for root in table.column("corpus").unique().to_pylist():
-            yield Store(root or str(source.parents[2])), table.filter(pc.equal(table.column("corpus"), root))
 
     def _heard(self, folder: str, sets: Sequence[HeldOut], context: CorpusContext) -> list[float]:
         """WER of a student on some sets."""
@@ -231,7 +241,16 @@ class Train(CorpusStage):
         with _progress(folder, context):
             context.together(train, job, params.workers)
 
-    def _finish(self, folder: str, chosen: pa.Table, again: Sequence[pa.Table], before: str | None, context: CorpusContext) -> None:
+    def _finish(
+        self,
+        folder: str,
+        chosen: pa.Table,
+        again: Sequence[pa.Table],
+        before: str | None,
+        go_on: str | None,
+        held: Sequence[HeldOut],
+        context: CorpusContext,
+    ) -> None:
         """Put the best epoch in its place, and write what is said of the training; from then on it is done."""
         store, params = context.store, self.params
         curve = Curve(**json.loads(store.read(f"{folder}/{STATE}/{CURVE}")))
@@ -257,6 +276,8 @@ class Train(CorpusStage):
             "refused": refused,
             "wer": curve.best["wer"],
             "before": older,
+            "start": go_on,
+            "apart": [item.digest for item in held],
             "guard": guarded,
             "segments": len(chosen),
             "hours": round(_hours(chosen), 4),

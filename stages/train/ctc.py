@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.contract import SilverError
 from stages.align import network
-from stages.align.network import Network
+from stages.align.network import SHORTEST, Network
 from stages.audio import Samples
 from stages.train.student import RECORD, record, write_record
 from stages.train.vocabulary import Vocabulary
@@ -21,8 +21,6 @@ from stages.transcribe.labeller import Labeller
 from stages.whisper import WINDOW
 
 WEIGHTS = "model.safetensors"
-SHORTEST = 3200
-"""Samples of a batch at least: no network makes a frame of much less."""
 
 
 class CtcOptions(BaseModel):

@@ -1,4 +1,4 @@
-"""Student `hf-ctc`: a CTC model of raw audio in transformers, trained on: wav2vec 2.0, XLS-R, MMS, HuBERT, WavLM."""
+"""Student `hf-ctc`: a CTC model in transformers, trained on: of raw audio (wav2vec 2.0, XLS-R, MMS, HuBERT, WavLM) or of features (Parakeet, wav2vec 2.0 BERT)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from stages.train.ctc import CtcOptions, CtcStudent
 from stages.train.student import write_record
 from stages.train.vocabulary import BLANK, SPACE, Vocabulary
 
-_PROCESSOR = ("vocab.json", "preprocessor_config.json", "tokenizer_config.json", "special_tokens_map.json")
+_PROCESSOR = (
+    "vocab.json", "tokenizer.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json", "special_tokens_map.json",
+)  # fmt: skip
 
 
 class HfCtc(CtcStudent):
-    """Any `AutoModelForCTC` that takes waves. It is written as a Hugging Face folder, with its processor."""
+    """Any `AutoModelForCTC`. It is written as a Hugging Face folder, with its processor."""
 
     kind = "hf-ctc"
 
@@ -33,7 +35,18 @@ class HfCtc(CtcStudent):
             False,
             description="write with the characters of the labels, and learn the last layer anew; a model without a vocabulary always does",
         )
-        convolutions: bool = Field(False, description="train the first convolutions too, which are usually left as they are")
+        convolutions: bool = Field(
+            False, description="train the first convolutions of a model of raw audio too, which are usually left as they are"
+        )
+        dropout: float | None = Field(
+            None, ge=0, lt=1, description="share of activations (and layers) that are left out in training; by default as the model says"
+        )
+        time_masks: int = Field(
+            2,
+            ge=0,
+            description="SpecAugment: masks over time of up to 0.4 s on features (a model with masks of its own keeps those, unless both are 0)",
+        )
+        frequency_masks: int = Field(2, ge=0, description="SpecAugment: masks of up to a quarter of the channels, likewise")
 
     fix: ClassVar[str] = "set options.new_vocabulary, and it learns theirs"
 
@@ -48,28 +61,56 @@ class HfCtc(CtcStudent):
 
     def known(self, start: Path) -> Vocabulary:
         """See `CtcStudent`."""
-        labels, blank = network.vocabulary(start)
-        return Vocabulary(tuple(labels), blank)
+        labels, blank, pieces = network.vocabulary(start)
+        return Vocabulary(tuple(labels), blank, pieces)
 
     def _anew(self, folder: Path) -> bool:
-        return self.options.new_vocabulary or not (folder / "vocab.json").is_file()
+        return self.options.new_vocabulary or not any((folder / name).is_file() for name in ("vocab.json", "tokenizer.json"))
 
     def make(self, classes: int, start: Path | None) -> Any:
         """The model; its last layer is new where the vocabulary is."""
         import transformers
 
-        from stages.train.waves import Waves
+        from stages.train.waves import Features, Waves
 
         transformers.logging.set_verbosity_error()
         self._source = start or models.find(self.options.model)
         self._new = start is None and self._anew(self._source)
-        changed = {"vocab_size": classes, "pad_token_id": 0, "ignore_mismatched_sizes": True} if self._new else {}
-        model = transformers.AutoModelForCTC.from_pretrained(self._source, local_files_only=True, **changed)
-        convolutions = network.convolutions(network.waves_in(model, self._source))
+        config = transformers.AutoConfig.from_pretrained(self._source, local_files_only=True)
+        self._quieten(config)
+        if self._new:
+            config.vocab_size, config.pad_token_id = classes, 0
+        model = transformers.AutoModelForCTC.from_pretrained(
+            self._source, config=config, local_files_only=True, ignore_mismatched_sizes=self._new
+        )
+        if (waves := network.waves_in(model)) is None:
+            self._extractor, self._floor = network.feature_extractor(self._source), None
+            return Features(model, network.steps(model, self._extractor), self.options.time_masks, self.options.frequency_masks)
+        self._extractor, self._floor = None, network.variance_floor(self._source)
         if not self.options.convolutions:
             model.freeze_feature_encoder()
-        self._floor = network.variance_floor(self._source)
-        return Waves(model, convolutions)
+        return Waves(model, network.convolutions(waves))
+
+    def _quieten(self, config: Any) -> None:
+        """Set what the options say of dropout and masks in a configuration, and in that of the encoder inside it."""
+        if not (self.options.time_masks or self.options.frequency_masks) and hasattr(config, "apply_spec_augment"):
+            config.apply_spec_augment = False
+        if self.options.dropout is None:
+            return
+        for own in (config, getattr(config, "encoder_config", None)):
+            for name in vars(own) if own else ():
+                if "dropout" in name or name == "layerdrop":
+                    setattr(own, name, self.options.dropout)
+
+    def batch(self, samples: Sequence[Samples], texts: Sequence[str], languages: Sequence[str | None]) -> dict[str, Any]:
+        """As `CtcStudent`; of a model of features these in place of the waves, and which of them are no padding in place of the lengths."""
+        import torch
+
+        if self._extractor is None:
+            return super().batch(samples, texts, languages)
+        heard, inside = network.features(self._extractor, samples)
+        frames = [network.frames(self._convolutions, len(wave)) for wave in samples]
+        return {"waves": heard, "lengths": inside, "frames": torch.tensor(frames)} | self._targets(texts)
 
     def heard(self, wave: Samples) -> Samples:
         """At zero mean and unit variance, if the model was trained so."""
@@ -86,7 +127,7 @@ class HfCtc(CtcStudent):
             tokenizer = transformers.Wav2Vec2CTCTokenizer(
                 str(folder / "vocab.json"), pad_token=BLANK, word_delimiter_token=SPACE, unk_token=BLANK
             )
-            extractor = transformers.Wav2Vec2FeatureExtractor(
+            extractor = self._extractor or transformers.Wav2Vec2FeatureExtractor(
                 sampling_rate=SAMPLE_RATE, do_normalize=self._floor is not None, return_attention_mask=True
             )
             transformers.Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)

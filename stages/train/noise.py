@@ -9,46 +9,65 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+import soxr
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.signal import fftconvolve
 
 from stages.audio import SAMPLE_RATE, Samples
+from stages.train.codecs import CODECS, through
 
 Array = npt.NDArray[Any]
 Range = tuple[float, float]
 
 
 class Noise(BaseModel):
-    """How often, and how much. `{}` of everything: `{speed: 0, additive: 0, reverberation: 0, telephone: 0}`."""
+    """How often, and how much. None at all: `{speed: 0, additive: 0, reverberation: 0, telephone: 0, codec: 0}`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    speed: float = Field(0.5, ge=0, le=1, description="chance of another speed, 0.9 to 1.1, pitch with it (Ko et al. 2015)")
+    speed: float = Field(
+        0.67,
+        ge=0,
+        le=1,
+        description="chance of another speed, 0.9 or 1.1, pitch with it: by default a third each of 0.9, 1 and 1.1 (Ko et al. 2015)",
+    )
     additive: float = Field(0.5, ge=0, le=1, description="chance of noise of any colour from white to brown")
-    snr: Range = Field((10.0, 35.0), description="dB of the speech over it")
+    snr: Range = Field((10.0, 35.0), description="dB of the segment over it, pauses included")
     reverberation: float = Field(0.3, ge=0, le=1, description="chance of a room: an exponential tail of 0.1 to 0.5 s to -60 dB")
     telephone: float = Field(0.1, ge=0, le=1, description="chance of a telephone's band (300 to 3,400 Hz) and its 8 bit mu-law")
+    codec: float = Field(
+        0.2, ge=0, le=1, description="chance of a lossy codec: MP3 at 16 to 32 kbit/s, Opus at 6 to 24, or AMR at 4.75 to 12.2"
+    )
 
     def apply(self, samples: Samples, chance: np.random.Generator, longest: float) -> Samples:
         """Another copy of 16 kHz samples in -1..1, as they might have been recorded: of at most `longest` seconds, if they were."""
         if chance.random() < self.speed:
-            samples = faster(samples, max(chance.uniform(0.9, 1.1), len(samples) / (longest * SAMPLE_RATE)))
+            samples = faster(samples, max(chance.choice([0.9, 1.1]), len(samples) / (longest * SAMPLE_RATE)))
         if chance.random() < self.reverberation:
             decay, strength = chance.uniform(0.1, 0.5), chance.uniform(0.1, 0.7)
             samples = in_a_room(samples, chance.normal(size=round(decay * SAMPLE_RATE)), decay, strength).astype(np.float32)
         if chance.random() < self.additive:
             snr, colour = chance.uniform(*self.snr), chance.uniform(0, 1)
             samples = with_noise(samples, coloured(chance.normal(size=len(samples)), colour), snr).astype(np.float32)
+        samples = unclipped(samples)
         if chance.random() < self.telephone:
             samples = by_telephone(samples)
-        peak = float(np.abs(samples).max(initial=0))
-        changed: Samples = (samples / peak if peak > 1 else samples).astype(np.float32)
-        return changed
+        if chance.random() < self.codec:
+            codec = CODECS[chance.integers(len(CODECS))]
+            samples = through(samples, codec, int(chance.choice(codec.bit_rates)))
+        return unclipped(samples)
+
+
+def unclipped(samples: Samples) -> Samples:
+    """No louder than 1."""
+    peak = float(np.abs(samples).max(initial=0))
+    changed: Samples = (samples / peak if peak > 1 else samples).astype(np.float32)
+    return changed
 
 
 def faster(samples: Samples, by: float) -> Samples:
     """Played `by` times as fast, higher by as much."""
-    places = np.linspace(0, len(samples) - 1, max(1, round(len(samples) / by)))
-    return np.interp(places, np.arange(len(samples)), samples).astype(np.float32)
+    found = soxr.resample(samples.astype(np.float32), by * SAMPLE_RATE, SAMPLE_RATE)
+    return found if len(found) else samples
 
 
 def in_a_room(samples: Array, white: Array, decay: float, strength: float) -> Array:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline.contract import SilverError
+from stages.align.network import spelled
 
 BLANK, SPACE = "<pad>", "|"
 """In `vocab.json`, as Hugging Face's CTC models name them."""
@@ -55,7 +56,7 @@ class Vocabulary:
     def classes(self, text: str) -> Sequence[int]:
         """Classes of a text; what cannot be written is left out."""
         if self.pieces is not None:
-            return list(self.pieces.encode(text).ids)
+            return spelled(self.pieces, self.labels, text)
         index = {label: place for place, label in enumerate(self.labels) if label}
         known = ((index.get(it), index.get(it.lower()), index.get(it.upper())) for it in " ".join(text.split()))
         return [place for found in known if (place := next((place for place in found if place is not None), None)) is not None]

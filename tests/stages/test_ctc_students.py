@@ -159,6 +159,94 @@ def test_a_hugging_face_model_is_trained_on_and_read_by_its_own_library(tmp_path
     assert processor.batch_decode(logits.argmax(-1))[0] == wrote[0]
 
 
+def parakeet(folder: Path, classes: int, blank: int) -> Path:
+    """A Parakeet of random weights, without a vocabulary: a frame of features each 10 ms, one of the network each 40."""
+    from transformers import ParakeetCTCConfig, ParakeetFeatureExtractor, ParakeetForCTC
+
+    torch.manual_seed(0)
+    encoder = {
+        "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 128, "conv_kernel_size": 5, "subsampling_factor": 4,
+        "subsampling_conv_channels": 16, "dropout": 0.0, "layerdrop": 0.0, "activation_dropout": 0.0, "attention_dropout": 0.0,
+    }  # fmt: skip
+    ParakeetForCTC(ParakeetCTCConfig(vocab_size=classes, pad_token_id=blank, encoder_config=encoder)).save_pretrained(folder)
+    ParakeetFeatureExtractor(feature_size=80).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained_parakeet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parakeet")
+    options = {"model": str(parakeet(folder / "begin", 11, 0)), "time_masks": 0, "frequency_masks": 0}
+    return learn("hf-ctc", options, tones(80), folder / "student", 120, 1e-2)
+
+
+def test_a_model_that_takes_features_is_trained_labels_and_is_read_by_its_own_library(trained_parakeet: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCTC, AutoProcessor
+
+    said = tones(8, seed=1)
+    context, rows = stored(tmp_path, [samples for samples, *_ in said])
+    wrote = written(student.labeller(trained_parakeet, 8), context, rows)
+    errors = sum(Levenshtein.distance(text, heard) for (_, text, _), heard in zip(said, wrote, strict=True))
+    assert errors < 0.1 * sum(len(text) for _, text, _ in said), wrote
+    assert written(student.labeller(trained_parakeet, 1), context, rows) == wrote, "a row's text does not depend on what shares its batch"
+    model, processor = AutoModelForCTC.from_pretrained(trained_parakeet).eval(), AutoProcessor.from_pretrained(trained_parakeet)
+    with torch.inference_mode():
+        logits = model(**processor(said[0][0], sampling_rate=16_000, return_tensors="pt")).logits
+    assert processor.batch_decode(logits.argmax(-1))[0].strip() == wrote[0]
+
+
+def test_a_model_that_takes_features_aligns(trained_parakeet: Path, tmp_path: Path) -> None:
+    said = tones(3, seed=3)
+    stage = Align(Align.Params(backend="torchaudio", model=str(trained_parakeet)))
+    assert stage.identity()["sha256"]
+    context, rows = stored(tmp_path, [samples for samples, *_ in said])
+    stage.setup(context)
+    aligned = stage.process([row | {"text_raw": text} for row, (_, text, _) in zip(rows, said, strict=True)], context)
+    found = [word["start"] - row["start"] for row in aligned for word in row["words"]]
+    true = [start for *_, own in said for start, _ in own]
+    assert np.median([abs(heard - start) for heard, start in zip(found, true, strict=True)]) < 0.1, (found, true)
+
+
+def test_a_parakeet_goes_on_in_the_pieces_that_it_came_with(tmp_path: Path) -> None:
+    begin = parakeet(tmp_path / "begin", 31, 30)  # the blank is its last class
+    pieces = Vocabulary.of([text for _, text, _ in tones(40)], 30).pieces
+    pieces.save(str(begin / "tokenizer.json"))
+    folder = learn("hf-ctc", {"model": str(begin)}, tones(8), tmp_path / "student", 2, 1e-3)
+    assert (folder / "tokenizer.json").read_bytes() == (begin / "tokenizer.json").read_bytes()
+    known = network.load(str(folder), "cpu")
+    assert known.blank == 30
+    assert known.spell is not None
+    assert "".join(known.labels[index] for index in known.spell("abc de")).strip() == "abc de"
+    assert Transcribe(Transcribe.Params(labeller="ctc", model=str(folder))).identity()["sha256"]
+    with pytest.raises(SilverError, match="writes pieces of words"):
+        Align(Align.Params(backend="torchaudio", model=str(folder))).setup(PartContext(Store(str(tmp_path))))
+    greek = [(samples, "καλημέρα σας", times) for samples, _, times in tones(8)]
+    with pytest.raises(SilverError, match=r"cannot write 100% .* set options\.new_vocabulary"):
+        learn("hf-ctc", {"model": str(begin)}, greek, tmp_path / "greek", 1, 1e-3)
+
+
+def test_wav2vec_bert_makes_as_many_frames_as_it_says(tmp_path: Path) -> None:
+    from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertForCTC
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "output_hidden_size": 32}
+    Wav2Vec2BertForCTC(Wav2Vec2BertConfig(vocab_size=11, pad_token_id=0, conv_depthwise_kernel_size=5, **sizes)).save_pretrained(
+        tmp_path / "begin"
+    )
+    SeamlessM4TFeatureExtractor().save_pretrained(tmp_path / "begin")
+    quiet = {"model": str(tmp_path / "begin"), "time_masks": 0, "frequency_masks": 0, "dropout": 0.0}
+    folder = learn("hf-ctc", quiet, tones(8), tmp_path / "student", 2, 1e-3)
+    assert json.loads((folder / "config.json").read_text())["apply_spec_augment"] is False
+    assert json.loads((folder / "config.json").read_text())["hidden_dropout"] == 0
+    known = network.load(str(folder), "cpu")
+    assert known.stride == 0.02
+    waves = [samples for samples, *_ in tones(3)]
+    together, alone = known.log_probs(waves, 3), [known.log_probs([wave], 1)[0] for wave in waves]
+    for wave, first, second in zip(waves, together, alone, strict=True):
+        assert len(first) == len(second) == known.frames(len(wave)) == (len(wave) - 400) // 160 // 2 + (len(wave) - 400) // 160 % 2
+        assert first == pytest.approx(second, abs=1e-4)
+
+
 def test_whispers_frozen_encoder_with_a_new_network_on_top_learns_real_speech(base_model: Path, tmp_path: Path) -> None:
     windows = spoken("en", 8, 3)
     said = [(window.samples, window.text.lower()) for window in windows]

@@ -16,7 +16,7 @@ from manifests.store import Store
 from pipeline.contract import PartContext, SilverError
 from stages.audio import SAMPLE_RATE, Samples
 from stages.decode import Decode
-from stages.heldout import HeldOut, check, leaks
+from stages.heldout import HeldOut, apart, check, leaks
 from stages.heldout.fingerprint import SAME, Index
 from tests.heldout import compressed, write_gold
 from tests.speech import long_speech
@@ -48,11 +48,15 @@ class World:
         lines = [{"audio": "held.flac", "start": n, "end": n + 1, "text": text, "language": "en"} | more for n, text in enumerate(texts)]
         return HeldOut.read(write_gold(self.folder / "test.jsonl", lines))
 
-    def speech(self, speech: tuple[Samples, list], **more: Any) -> HeldOut:
+    def speech(self, speech: tuple[Samples, list], name: str = "test", **more: Any) -> HeldOut:
         samples, spans = speech
         soundfile.write(self.folder / "held.flac", samples, SAMPLE_RATE)
         lines = [{"audio": "held.flac", "start": s, "end": e, "text": t, "language": "en"} | more for s, e, t in spans]
-        return HeldOut.read(write_gold(self.folder / "test.jsonl", lines))
+        return HeldOut.read(write_gold(self.folder / f"{name}.jsonl", lines))
+
+    def gold(self, name: str, audio: Path, *texts: str, **more: Any) -> HeldOut:
+        lines = [{"audio": str(audio), "start": n, "end": n + 1, "text": text, "language": "en"} | more for n, text in enumerate(texts)]
+        return HeldOut.read(write_gold(self.folder / f"{name}.jsonl", lines))
 
     def train(self, path: Path, text: str = "", **more: Any) -> Row:
         """A segment of a recording, through the real decoder."""
@@ -214,3 +218,32 @@ def test_audio_is_compared_once(world: World, speech: tuple[Samples, list], othe
     Path(world.store.path(new["audio_path"])).unlink()
     with pytest.raises(SilverError, match=r"the recording .*\.flac cannot be read, so it cannot be told whether it is held out"):
         leaks([row, new], held, world.store)
+
+
+def test_dev_and_test_of_one_recording_end_it(world: World, speech: tuple[Samples, list]) -> None:
+    test = world.speech(speech)
+    dev = world.gold("dev", world.folder / "held.flac", "one", "two")
+    with pytest.raises(SilverError, match=r"the dev set .*dev\.jsonl has what the test set .*test\.jsonl has: same recording, 1 or 100\.0%: .*let one of the two have it"):  # fmt: skip
+        apart(dev, [test], world.store, lambda _: None)
+    with pytest.raises(SilverError, match="same recording"):
+        apart(test, [test], world.store, lambda _: None)
+
+
+def test_a_dev_set_with_a_copy_of_the_tests_audio_ends_it(world: World, speech: tuple[Samples, list], other: Samples) -> None:
+    test = world.speech(speech)
+    both = np.concatenate([other[: 5 * SAMPLE_RATE], 0.5 * speech[0][10 * SAMPLE_RATE : 30 * SAMPLE_RATE]])
+    dev = world.gold("dev", compressed(world.folder / "dev.mp3", both, "libmp3lame", 32_000), "one", "two")
+    with pytest.raises(SilverError, match=r"same audio, \d or \d+\.\d%: .*test\.jsonl:\d+ is in "):
+        apart(dev, [test], world.store, lambda _: None)
+    apart(world.gold("dev", world.flac("else.flac", other), "one", "two"), [test], world.store, lambda _: None)
+
+
+def test_dev_and_test_that_say_the_same_end_it_and_a_shared_speaker_is_told(world: World, other: Samples) -> None:
+    test = world.gold("test", world.flac("a.flac", other[: 4 * SAMPLE_RATE]), LONG, "thank you very much", speaker="Ann", channel="one")
+    half = world.flac("b.flac", other[-4 * SAMPLE_RATE :])
+    told: list[str] = []
+    apart(world.gold("dev", half, "thank you very much", speaker="ann", channel="two"), [test], world.store, told.append)
+    assert len(told) == 1
+    assert told[0].startswith(f"dev and test: same speaker, 1 or 100.0%: 'Ann' ({world.folder}/test.jsonl:1) is in ")
+    with pytest.raises(SilverError, match="same text, 1 or 100"):
+        apart(world.gold("dev", half, f"and she said {LONG} of it"), [test], world.store, told.append)

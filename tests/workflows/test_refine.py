@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -163,6 +164,36 @@ def test_gold_that_is_not_held_out_fails_before_anything_is_trained(
     assert "same recording" in done.stderr
 
 
+def test_a_test_set_that_comes_after_the_training_is_compared_with_what_was_learned(
+    refined: tuple[Path, list[dict], list[dict]], home: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(refined[0], root)
+    row = pq.read_table(root / refined[1][0]["student"] / "texts.parquet").to_pylist()[0]
+    late = tmp_path / "late.jsonl"
+    late.write_text(json.dumps({"audio": str(root / row["audio_path"]), "start": 0, "end": 4, "text": "anything at all", "language": "en"}))
+    done = silver(
+        "--executor", "inline", "refine", str(home / "recipe.yaml"), f"root={root}", f"refine.test={{late: {late}}}", "--quiet", timeout=200
+    )
+    assert done.returncode == 1
+    assert "late.jsonl is not held out from the training data" in done.stderr
+
+
+def test_a_dev_set_out_of_the_test_set_ends_the_run_before_anything_is_made(home: Path, tmp_path: Path) -> None:
+    arguments = ["refine", str(home / "recipe.yaml"), f"root={tmp_path / 'root'}", f"refine.dev={home / 'test.jsonl'}"]
+    done = silver("--executor", "inline", *arguments, timeout=200)
+    assert done.returncode == 1
+    assert "test.jsonl: same recording, 6 or 100.0%" in " ".join(done.stderr.split())
+    assert not list((tmp_path / "root").glob("manifests/acquire/*/part-*"))
+
+
+def test_a_test_set_that_is_not_there_ends_the_plan(home: Path, tmp_path: Path) -> None:
+    arguments = ["plan", str(home / "recipe.yaml"), f"root={tmp_path / 'root'}", "refine.test={far: nowhere.jsonl}"]
+    done = silver("--executor", "inline", *arguments, timeout=200)
+    assert done.returncode == 1
+    assert "nowhere.jsonl cannot be read" in done.stderr
+
+
 def test_without_a_dev_set_nothing_begins(home: Path) -> None:
     done = silver("--executor", "inline", "refine", str(home / "recipe.yaml"), "refine.dev=nowhere.jsonl", "--quiet", timeout=100)
     assert done.returncode == 1
@@ -214,6 +245,7 @@ def test_a_new_month_that_makes_an_old_test_set_worse_is_not_taken(
     assert [row["system"] for row in systems] == ["teacher"] * 2 + ["start"] * 2 + ["round 1"] * 2
     training = json.loads((tmp_path / "root" / round_1["student"] / "training.json").read_text())
     assert any("more than the margin of 0.005" in reason for reason in training["refused"]), training
+    assert json.loads((tmp_path / "root" / training["start"] / "training.json").read_text())["source"] == str(start)
     adopted = next(manifest for manifest in Corpus(str(tmp_path / "root")).manifests if manifest.stage == "adopt")
     rows = [row for ref in adopted.parts() for row in read_rows(adopted.store, ref)]
     assert {row["student"].split("/")[1] for row in rows} == {"start"}

@@ -99,7 +99,7 @@ def refine(
     with nullcontext() if how is Format.TABLE else redirect_stdout(sys.stderr):  # so that what is written can be read by a program
         run_recipe(loaded, only, first, last, quiet=quiet)
     corpus = Corpus(loaded.header.root)
-    trained, compared = rounds(corpus), systems(corpus, loaded)
+    trained, compared = rounds(corpus), systems(corpus, loaded, lambda told: typer.echo(f"note: {told}", err=True))
     figures = draw(corpus, trained, compared)
     if how is not Format.TABLE:
         columns = ("table", *ROUND_COLUMNS, *(name for name in COLUMNS if name not in ROUND_COLUMNS))

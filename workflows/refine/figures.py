@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.corpus import Corpus
-from stages.train import TRAINING
+from stages.train.lineage import TRAINING
 
 FOLDER = "figures"
 ROUNDS, CURVES = f"{FOLDER}/rounds.svg", f"{FOLDER}/learning.svg"

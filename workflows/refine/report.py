@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from stages import models
 from stages.heldout.compare import table
 from stages.heldout.sets import HeldOut
 from stages.heldout.transcribe import evaluate
-from stages.train import TRAINING, Train, student
+from stages.train import Train, student
+from stages.train.lineage import TRAINING, hold_out
 from stages.transcribe import Transcribe
 from stages.words import written_words
 
@@ -70,11 +71,12 @@ def _moved(manifest: Manifest) -> dict[str, float | None]:
     }
 
 
-def systems(corpus: Corpus, recipe: Recipe) -> list[dict[str, Any]]:
+def systems(corpus: Corpus, recipe: Recipe, report: Callable[[str], None] = lambda _message: None) -> list[dict[str, Any]]:
     """Teacher and the student of each round on the dev set and the test sets; see `stages.heldout.compare.table`. What was measured is not again.
+    A set that came after a student was trained is compared with what it learned first.
 
     Raises:
-        SilverError: the recipe has no labeller or no rounds, or a model is gone.
+        SilverError: the recipe has no labeller or no rounds, a model is gone, or something of a set was learned.
     """
     store = corpus.store
     stages = {spec.name: spec.stage for spec in recipe.stages}
@@ -84,6 +86,12 @@ def systems(corpus: Corpus, recipe: Recipe) -> list[dict[str, Any]]:
         raise SilverError(f"{recipe.source} has no section refine, or no transcribe: there is nothing to compare")
     params = trains[0].params
     sets = [HeldOut.read(str(path), params.language) for path in (params.dev, *params.held_out, *params.guard)]
+    for _, trained in _trained(corpus):
+        training = json.loads(store.read(f"{trained}/{TRAINING}"))
+        if new := [held for held in sets if held.digest not in training.get("apart", ())]:
+            hold_out((store, trained), new, report)
+            training["apart"] = [*training.get("apart", ()), *(held.digest for held in new)]
+            store.write(f"{trained}/{TRAINING}", json.dumps(training, indent=1).encode())
     context = PartContext(store, threads=len(os.sched_getaffinity(0)))
     settings = teacher.params.model_dump(mode="json", include={"labeller", "beam_size", "initial_prompt", "compute_type"})
     heard = {TEACHER: [evaluate(teacher.labeller, settings, held, context) for held in sets]}

@@ -72,7 +72,7 @@ def _job(options: Any) -> Job:
     blank = SimpleNamespace()
     return Job(
         Store(str(root)), str(folder.relative_to(root)), options.student, options.options, None, tuple(sorted((str(root), shard) for shard in shards)),
-        blank, 1, 1e-5, options.batch_seconds, 1, 0.1, 1, Noise(), 0, 10,
+        blank, 1, 1e-5, options.batch_seconds, 1, 0.1, 1, 0.0, Noise(), 0, 10,
     )  # fmt: skip
 
 

@@ -19,7 +19,9 @@ from manifests.schema import Row
 from manifests.store import Store
 from pipeline.contract import PartContext, PartStage, StageParams, is_live
 from stages.normalise.text import normalise, punctuated
+from stages.relabel import origin
 from stages.rules import When, columns, holds
+from stages.words import written_words
 
 
 class Select(PartStage):
@@ -30,10 +32,11 @@ class Select(PartStage):
     This is the noisy student of GigaSpeech 2 (Yang et al. 2024, https://arxiv.org/abs/2406.11546, section 4), which published neither its code nor its tau.
     """
 
-    name, version = "select", "1"
-    reads: ClassVar[tuple[str, ...]] = ("text", "text_pnc", "language", "recording_id")
-    adds = pa.schema([("original_cer", pa.float32()), ("train_text", pa.string())])
-    """`original_cer`: character errors of the student's text against the original label, normalised both; null without a student."""
+    name, version = "select", "2"
+    reads: ClassVar[tuple[str, ...]] = ("text", "text_pnc", "language", "recording_id", "labels", "label_origin")
+    adds = pa.schema([("original_cer", pa.float32()), ("train_text", pa.string()), ("train_scores", pa.list_(pa.float32()))])
+    """`original_cer`: character errors of the student's text against the original label, normalised both; null without a student. `train_scores`: how
+    probable each word of `train_text` was to the one that wrote it; null if that is not known of every word."""
     light = True
 
     class Params(StageParams):
@@ -87,7 +90,8 @@ class Select(PartStage):
         passing = self._passing(rows, compared, context.schema, context.threads)
         for row, cer, well in zip(rows, compared, passing, strict=True):
             chosen = well and not (self.surveys and np.float32(self._badness(row, cer)) > np.float32(self.surveyed))
-            yield row | {"original_cer": cer, "train_text": (self._lesson(row) or None) if chosen else None}
+            text, writer = self._lesson(row) if chosen else ("", None)
+            yield row | {"original_cer": cer, "train_text": text or None, "train_scores": scores(row, text, writer) if text else None}
 
     def _compared(self, row: Row) -> float | None:
         return original_cer(row) if self._heard else None
@@ -107,10 +111,19 @@ class Select(PartStage):
             return math.inf if row["confidence"] is None else -float(row["confidence"])
         return math.inf if cer is None else cer
 
-    def _lesson(self, row: Row) -> str:
+    def _lesson(self, row: Row) -> tuple[str, str | None]:
+        """The text, and who wrote it."""
         if not (self.params.relabel and row["student_text"]):
-            return str(row[self.params.tier] or "")
-        return normalise(row["student_text"], row["language"]) if self.params.tier == "text" else punctuated(row["student_text"])
+            return row[self.params.tier] or "", row["label_origin"]
+        text = normalise(row["student_text"], row["language"]) if self.params.tier == "text" else punctuated(row["student_text"])
+        return text, origin(row["student"])
+
+
+def scores(row: Row, text: str, writer: str | None) -> list[float] | None:
+    """The probability of each word of a text, by the label that it was made of; None where the words are others by now (numbers that were spelled out)."""
+    label = next((label for label in row["labels"] or () if label["labeller"] == writer), {"scores": None})
+    known: list[float] | None = label["scores"]
+    return known if known and len(known) == len(written_words(text)) else None
 
 
 def original_cer(row: Row) -> float | None:

@@ -34,6 +34,9 @@ from stages.train.noise import Noise
 from stages.train.replay import COLUMNS, Replay
 from stages.train.student import RECORD, STUDENTS, kind, labeller, on_this_machine, record
 
+LESSON = ("train_text", "train_scores")
+"""Columns of what is learned of a segment, and of how probable each of its words was."""
+
 
 class Train(CorpusStage):
     """Train a student on the selected labels, by the shards of a release, and name it in every row.
@@ -48,7 +51,7 @@ class Train(CorpusStage):
     """
 
     name, version = "train", "3"
-    reads: ClassVar[tuple[str, ...]] = (*COLUMNS, "train_text")
+    reads: ClassVar[tuple[str, ...]] = (*COLUMNS, *LESSON)
     adds = pa.schema([("student", pa.string()), ("trained", pa.string())])
     """`trained`: folder of the student that this round trained, relative to the root; `student`: of the one that it goes on with."""
     packages = ("torch", "transformers", "webdataset")
@@ -86,6 +89,13 @@ class Train(CorpusStage):
         patience: int = Field(2, ge=1, description="epochs without a gain on the dev set after which it ends")
         learning_rate: float = Field(2e-5, gt=0, description="of AdamW, at its highest")
         warmup: float = Field(0.1, gt=0, lt=1, description="share of the steps in which the learning rate rises")
+        average: float = Field(
+            0.97,
+            ge=0,
+            lt=1,
+            description="the student is the moving average of the weights, which keeps this share of itself at a step (mean teacher: Tarvainen and Valpola 2017); "
+            "0: the last weights",
+        )
         batch_seconds: float = Field(120.0, gt=0, description="seconds of audio in a batch of one worker")
         accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
         noise: Noise = Field(Noise(), description="what is done to the audio that the student hears")
@@ -231,7 +241,7 @@ class Train(CorpusStage):
         options = kind(params.student).Options.model_validate(params.options).model_dump(mode="json")  # with paths that hold everywhere
         job = Job(
             store, folder, params.student, options, start, tuple(sorted(shards)), dev,
-            params.epochs, params.learning_rate, params.batch_seconds, params.accumulate, params.warmup, params.patience, params.noise,
+            params.epochs, params.learning_rate, params.batch_seconds, params.accumulate, params.warmup, params.patience, params.average, params.noise,
             params.seed, params.checkpoint_minutes,
         )  # fmt: skip
         for where, rows in learned:
@@ -307,9 +317,9 @@ def _chosen(parts: Sequence[PartRef], context: CorpusContext) -> pa.Table:
     """What is trained on, in the order of the keys."""
     tables = []
     for ref in parts:
-        table = read_part(context.store, ref, [*COLUMNS, "train_text", "drop_reason"])
+        table = read_part(context.store, ref, [*COLUMNS, *LESSON, "drop_reason"])
         live = pc.and_(pc.is_null(table.column("drop_reason")), pc.is_valid(table.column("train_text")))
-        tables.append(table.filter(pc.and_(live, pc.equal(table.column("split"), TRAIN))).select([*COLUMNS, "train_text"]))
+        tables.append(table.filter(pc.and_(live, pc.equal(table.column("split"), TRAIN))).select([*COLUMNS, *LESSON]))
     return pa.concat_tables(tables).sort_by("segment_id")
 
 

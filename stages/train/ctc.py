@@ -14,6 +14,7 @@ from pipeline.contract import SilverError
 from stages.align import network
 from stages.align.network import SHORTEST, Network
 from stages.audio import Samples
+from stages.train.data import Utterance
 from stages.train.student import RECORD, record, write_record
 from stages.train.vocabulary import Vocabulary
 from stages.transcribe.ctc import Ctc, Decoding
@@ -81,11 +82,11 @@ class CtcStudent(ABC):
     fix: ClassVar[str] = "train on texts that have them"
     """What to do if the vocabulary of the model to begin with is not enough."""
 
-    def batch(self, samples: Sequence[Samples], texts: Sequence[str], languages: Sequence[str | None]) -> dict[str, Any]:
+    def batch(self, utterances: Sequence[Utterance]) -> dict[str, Any]:
         """Waves, shape (batch, longest), targets, shape (all classes,), and the lengths of both."""
         import torch
 
-        del languages
+        samples = [utterance.samples for utterance in utterances]
         waves = np.zeros((len(samples), max(SHORTEST, *map(len, samples))), np.float32)
         for line, wave in zip(waves, samples, strict=True):
             line[: len(wave)] = self.heard(wave)
@@ -93,16 +94,16 @@ class CtcStudent(ABC):
             "waves": torch.from_numpy(waves),
             "lengths": torch.tensor([len(wave) for wave in samples]),
             "frames": torch.tensor([network.frames(self._convolutions, len(wave)) for wave in samples]),
-        } | self._targets(texts)
+        } | self._targets(utterances)
 
     def heard(self, wave: Samples) -> Samples:
         """A wave as the network takes it."""
         return wave
 
-    def _targets(self, texts: Sequence[str]) -> dict[str, Any]:
+    def _targets(self, utterances: Sequence[Utterance]) -> dict[str, Any]:
         import torch
 
-        classes = [self._vocabulary.classes(text) for text in texts]
+        classes = [self._vocabulary.classes(utterance.text) for utterance in utterances]
         return {
             "targets": torch.tensor([index for own in classes for index in own]),
             "target_lengths": torch.tensor([len(own) for own in classes]),

@@ -20,6 +20,7 @@ import soundfile
 from manifests.store import Store
 from pipeline.contract import SilverError
 from stages.audio import SAMPLE_RATE, Samples
+from stages.words import written_words
 
 BUFFER = 512
 """Utterances that are sorted by length together: enough for batches of like length, few enough to stay in a random order (and in memory)."""
@@ -36,6 +37,8 @@ class Utterance:
     samples: Samples
     text: str
     language: str | None
+    scores: Sequence[float] | None = None
+    """Of each of the `written_words` of the text, how probable it is; None where that is not known."""
 
     @property
     def seconds(self) -> float:
@@ -51,14 +54,16 @@ class Share:
     workers: int = 1
 
 
+Lesson = tuple[str, str | None, Sequence[float] | None]
+"""Text, language and scores of an utterance."""
 Shard = tuple[str, str]
 """Root of a corpus, and the shard's path in it."""
 
 
 def utterances(
-    shards: Sequence[Shard], texts: Mapping[tuple[str, str], tuple[str, str | None]], seed: int, epoch: int, share: Share
+    shards: Sequence[Shard], texts: Mapping[tuple[str, str], Lesson], seed: int, epoch: int, share: Share
 ) -> Iterator[Utterance]:
-    """The utterances of an epoch. `texts` maps root and key of what is trained on to text and language; samples without one are passed over.
+    """The utterances of an epoch. `texts` maps root and key of what is trained on to what is learned of it; samples without one are passed over.
 
     Raises:
         SilverError: a shard is missing or damaged.
@@ -106,7 +111,10 @@ def joined(found: Iterable[Utterance], longest: float) -> Iterator[Utterance]:
 def _join(held: Sequence[Utterance]) -> Utterance:
     pause = np.zeros(round(PAUSE * SAMPLE_RATE), np.float32)
     pieces = [piece for item in held for piece in (item.samples, pause)][:-1]
-    return Utterance(np.concatenate(pieces), " ".join(item.text for item in held), held[0].language)
+    scores = None
+    if any(item.scores for item in held):
+        scores = [score for item in held for score in item.scores or [1.0] * len(written_words(item.text))]
+    return Utterance(np.concatenate(pieces), " ".join(item.text for item in held), held[0].language, scores)
 
 
 def batches(found: Iterable[Utterance], seconds: float, seed: int, epoch: int) -> Iterator[list[Utterance]]:

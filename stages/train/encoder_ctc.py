@@ -16,6 +16,7 @@ from pydantic import Field
 from stages import models
 from stages.audio import Samples
 from stages.train.ctc import CtcOptions, CtcStudent, load_weights
+from stages.train.data import Utterance
 from stages.train.precision import mixed
 from stages.train.vocabulary import Vocabulary
 
@@ -85,18 +86,18 @@ class EncoderCtc(CtcStudent):
         network.encoder.config.save_pretrained(folder)
         super().save(network, folder)
 
-    def batch(self, samples: Sequence[Samples], texts: Sequence[str], languages: Sequence[str | None]) -> dict[str, Any]:
+    def batch(self, utterances: Sequence[Utterance]) -> dict[str, Any]:
         """As `CtcStudent`; of a frozen encoder `heard`, shape (batch, frames, channels), in place of the waves."""
         import torch
 
         if self.options.encoder:
-            return super().batch(samples, texts, languages)
-        heard = [self._heard(wave) for wave in samples]
+            return super().batch(utterances)
+        heard = [self._heard(utterance.samples) for utterance in utterances]
         frames = [len(own) for own in heard]
         joined = torch.zeros((len(heard), max(frames), heard[0].shape[1]))
         for line, own in zip(joined, heard, strict=True):
             line[: len(own)] = torch.from_numpy(own)
-        return {"heard": joined, "frames": torch.tensor(frames)} | self._targets(texts)
+        return {"heard": joined, "frames": torch.tensor(frames)} | self._targets(utterances)
 
     def _heard(self, wave: Samples) -> Any:
         """What the frozen encoder makes of a wave, shape (frames, channels)."""

@@ -14,6 +14,7 @@ from stages.align import network
 from stages.align.network import Network
 from stages.audio import SAMPLE_RATE, Samples
 from stages.train.ctc import CtcOptions, CtcStudent
+from stages.train.data import Utterance
 from stages.train.student import write_record
 from stages.train.vocabulary import BLANK, SPACE, Vocabulary
 
@@ -102,15 +103,16 @@ class HfCtc(CtcStudent):
                 if "dropout" in name or name == "layerdrop":
                     setattr(own, name, self.options.dropout)
 
-    def batch(self, samples: Sequence[Samples], texts: Sequence[str], languages: Sequence[str | None]) -> dict[str, Any]:
+    def batch(self, utterances: Sequence[Utterance]) -> dict[str, Any]:
         """As `CtcStudent`; of a model of features these in place of the waves, and which of them are no padding in place of the lengths."""
         import torch
 
         if self._extractor is None:
-            return super().batch(samples, texts, languages)
+            return super().batch(utterances)
+        samples = [utterance.samples for utterance in utterances]
         heard, inside = network.features(self._extractor, samples)
         frames = [network.frames(self._convolutions, len(wave)) for wave in samples]
-        return {"waves": heard, "lengths": inside, "frames": torch.tensor(frames)} | self._targets(texts)
+        return {"waves": heard, "lengths": inside, "frames": torch.tensor(frames)} | self._targets(utterances)
 
     def heard(self, wave: Samples) -> Samples:
         """At zero mean and unit variance, if the model was trained so."""

@@ -12,7 +12,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from manifests.store import Store
 from pipeline.contract import PartContext, SilverError
 from stages.heldout.sets import HeldOut
 from stages.heldout.transcribe import transcribe
-from stages.train.data import Shard, Share, Utterance, ahead, batches, joined, utterances
+from stages.train.data import Lesson, Shard, Share, Utterance, ahead, batches, joined, utterances
 from stages.train.noise import Noise
 from stages.train.precision import mixed
 from stages.train.student import RECORD, Student, kind, on_this_machine
@@ -34,6 +35,8 @@ BEST = "best"
 CHECKPOINT = "checkpoint.pt"
 CURVE = "curve.json"
 PROGRESS = "progress.json"
+STATES = ("network", "mean", "optimizer", "schedule")
+"""What a training goes on with after it was killed."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Job:
     accumulate: int
     warmup: float
     patience: int
+    average: float
     noise: Noise
     seed: int
     checkpoint_minutes: float
@@ -88,7 +92,7 @@ def train(job: Job) -> None:
 
 
 class Training:
-    """Network, optimizer and how far they are, on one worker."""
+    """Network, the mean of its weights (which is the student), optimizer and how far they are, on one worker."""
 
     def __init__(self, job: Job, share: Share) -> None:
         import torch
@@ -99,14 +103,15 @@ class Training:
         self.student = kind(job.kind)(kind(job.kind).Options.model_validate(job.options))
         self.texts, seconds = _texts(job)
         start = on_this_machine(job.store, job.start) if job.start else None
-        self.network = self.student.build((text for text, _ in self.texts.values()), start).to(self.device)
+        self.network = self.student.build((text for text, *_ in self.texts.values()), start).to(self.device)
         self.steps = _steps(job, self.student, seconds / share.workers)
         self.optimizer = torch.optim.AdamW([value for value in self.network.parameters() if value.requires_grad], lr=job.learning_rate)
         total = self.steps * job.epochs
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: _rate((step + 1) / (total + 1), job.warmup))
+        self.mean = torch.optim.swa_utils.AveragedModel(self.network, avg_fn=partial(_mean, job.average), use_buffers=True)
         self.curve, self.epoch, self.step = Curve(), 0, 0
         if state := _checkpoint(job):
-            for name in ("network", "optimizer", "schedule"):
+            for name in STATES:
                 getattr(self, name).load_state_dict(state[name])
             self.curve, self.epoch, self.step = Curve(**state["curve"]), state["epoch"], state["step"]
         together = torch.nn.parallel.DistributedDataParallel
@@ -133,7 +138,7 @@ class Training:
         if self.share.worker == 0:
             best = self.curve.best["wer"] if self.curve.epochs else math.inf
             taken = time.monotonic() - began
-            wer = _dev_wer(job, self.student, self.network, best, self.device.type, torch.get_num_threads())
+            wer = _dev_wer(job, self.student, self.mean.module, best, self.device.type, torch.get_num_threads())
             self.curve.epochs.append({"epoch": self.epoch + 1, "loss": losses / max(1, todo), "seconds": taken, "heard": heard, "wer": wer})
         self.epoch, self.step = self.epoch + 1, 0
         self.curve = _everywhere(self.curve, self.share)
@@ -162,6 +167,7 @@ class Training:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.schedule.step()
+        self.mean.update_parameters(self.network)
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if self.share.worker == 0:
@@ -175,18 +181,18 @@ class Training:
         self._saved = time.monotonic()
         if self.share.worker:
             return
-        state = {name: getattr(self, name).state_dict() for name in ("network", "optimizer", "schedule")}
+        state = {name: getattr(self, name).state_dict() for name in STATES}
         with self.job.store.staged(f"{self.job.folder}/{STATE}/{CHECKPOINT}") as path:
             torch.save(state | {"curve": asdict(self.curve), "epoch": self.epoch, "step": self.step}, path)
 
 
-def _texts(job: Job) -> tuple[dict[tuple[str, str], tuple[str, str | None]], float]:
-    """Text and language of each root and key, and seconds of audio of all of them."""
+def _texts(job: Job) -> tuple[dict[tuple[str, str], Lesson], float]:
+    """What is learned of each root and key, and seconds of audio of all of them."""
     with job.store.open(f"{job.folder}/{TEXTS}") as handle:
-        table = pq.read_table(handle, columns=["corpus", "segment_id", "train_text", "language", "duration"])
-    roots, keys, texts, languages, seconds = (column.to_pylist() for column in table.columns)
+        table = pq.read_table(handle, columns=["corpus", "segment_id", "train_text", "language", "train_scores", "duration"])
+    roots, keys, texts, languages, scores, seconds = (column.to_pylist() for column in table.columns)
     roots = [root or job.store.root for root in roots]
-    return dict(zip(zip(roots, keys, strict=True), zip(texts, languages, strict=True), strict=True)), sum(seconds)
+    return dict(zip(zip(roots, keys, strict=True), zip(texts, languages, scores, strict=True), strict=True)), sum(seconds)
 
 
 def _steps(job: Job, student: Student, seconds: float) -> int:
@@ -196,7 +202,7 @@ def _steps(job: Job, student: Student, seconds: float) -> int:
 
 
 def _batches(
-    job: Job, student: Student, texts: dict[tuple[str, str], tuple[str, str | None]], epoch: int, share: Share
+    job: Job, student: Student, texts: dict[tuple[str, str], Lesson], epoch: int, share: Share
 ) -> Generator[tuple[float, dict[str, Any]], None, None]:
     """Seconds and tensors of one batch after the other, without end: how many there are in an epoch is counted in steps."""
     import numpy as np
@@ -213,9 +219,16 @@ def _batches(
 
     def prepare(batch: list[Utterance]) -> tuple[float, dict[str, Any]]:
         samples = [job.noise.apply(item.samples, chance, student.window) for item in batch]
-        return sum(item.seconds for item in batch), student.batch(samples, [item.text for item in batch], [item.language for item in batch])
+        return sum(item.seconds for item in batch), student.batch(
+            [replace(item, samples=heard) for item, heard in zip(batch, samples, strict=True)]
+        )
 
     return ahead(heard(), prepare)
+
+
+def _mean(decay: float, mean: Any, now: Any, steps: Any) -> Any:
+    """The moving average of a weight after one more step; a mean of few steps forgets faster, so that it does not stick to where it began."""
+    return mean + (now - mean) * (1 - min(decay, float((1 + steps) / (10 + steps)))) if now.is_floating_point() else now
 
 
 def _rate(progress: float, warmup: float) -> float:

@@ -28,8 +28,9 @@ class Noise(BaseModel):
         0.67,
         ge=0,
         le=1,
-        description="chance of another speed, 0.9 or 1.1, pitch with it: by default a third each of 0.9, 1 and 1.1 (Ko et al. 2015)",
+        description="chance of another speed, pitch with it: by default a third each of 0.9, 1 and 1.1 (Ko et al. 2015)",
     )
+    speeds: tuple[float, ...] = Field((0.9, 1.1), min_length=1, description="which speeds")
     additive: float = Field(0.5, ge=0, le=1, description="chance of noise of any colour from white to brown")
     snr: Range = Field((10.0, 35.0), description="dB of the segment over it, pauses included")
     reverberation: float = Field(0.3, ge=0, le=1, description="chance of a room: an exponential tail of 0.1 to 0.5 s to -60 dB")
@@ -41,7 +42,7 @@ class Noise(BaseModel):
     def apply(self, samples: Samples, chance: np.random.Generator, longest: float) -> Samples:
         """Another copy of 16 kHz samples in -1..1, as they might have been recorded: of at most `longest` seconds, if they were."""
         if chance.random() < self.speed:
-            samples = faster(samples, max(chance.choice([0.9, 1.1]), len(samples) / (longest * SAMPLE_RATE)))
+            samples = faster(samples, max(chance.choice(self.speeds), len(samples) / (longest * SAMPLE_RATE)))
         if chance.random() < self.reverberation:
             decay, strength = chance.uniform(0.1, 0.5), chance.uniform(0.1, 0.7)
             samples = in_a_room(samples, chance.normal(size=round(decay * SAMPLE_RATE)), decay, strength).astype(np.float32)

@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from manifests.store import Store
 from pipeline.contract import SilverError
 from stages.align.network import STUDENT, Network
-from stages.audio import Samples
 
 if TYPE_CHECKING:
+    from stages.train.data import Utterance
     from stages.transcribe.labeller import Labeller
 
 STUDENTS = {
@@ -50,8 +50,8 @@ class Student(Protocol):
             SilverError: it cannot write the texts.
         """
 
-    def batch(self, samples: Sequence[Samples], texts: Sequence[str], languages: Sequence[str | None]) -> dict[str, Any]:
-        """Tensors of some windows (16 kHz samples in -1..1)."""
+    def batch(self, utterances: Sequence[Utterance]) -> dict[str, Any]:
+        """Tensors of some utterances."""
 
     def loss(self, network: Any, batch: Mapping[str, Any]) -> Any:
         """The mean loss of a batch, a scalar tensor, with what makes learning harder (masks, dropout) while `network.training`."""

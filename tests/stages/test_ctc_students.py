@@ -19,6 +19,7 @@ from pipeline.contract import PartContext, SilverError
 from stages.align import Align, network
 from stages.audio import Samples
 from stages.train import Train, student
+from stages.train.data import Utterance
 from stages.train.vocabulary import Vocabulary
 from stages.transcribe import Transcribe
 from stages.transcribe.ctc import Ctc, Decoding, Search, Token, arpa_words, hypothesis
@@ -49,7 +50,7 @@ def learn(name: str, options: dict, said: Sequence[tuple], folder: Path, steps: 
     found.train()
     for step in range(steps):
         batch = [said[(step * 8 + index) % len(said)] for index in range(8)]
-        loss = made.loss(found, made.batch([samples for samples, *_ in batch], [text for _, text, *_ in batch], [None] * 8))
+        loss = made.loss(found, made.batch([Utterance(samples, text, None) for samples, text, *_ in batch]))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(found.parameters(), 1.0)
@@ -318,7 +319,7 @@ def _file(path: Path, text: str) -> Path:
 def test_a_batch_of_clicks_teaches_nothing_and_does_no_harm() -> None:
     made = student.kind("conformer-ctc")(student.kind("conformer-ctc").Options.model_validate(SMALL))
     found = made.build(["ab"], None)
-    loss = made.loss(found, made.batch([np.zeros(300, np.float32)] * 2, ["ab", "a"], [None, None]))
+    loss = made.loss(found, made.batch([Utterance(np.zeros(300, np.float32), text, None) for text in ("ab", "a")]))
     loss.backward()
     assert loss == 0
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from manifests.part import Counts, to_table, write_part
-from manifests.schema import ROW, Row, extend
+from manifests.schema import LABELS, ROW, Row, extend
 from manifests.store import Store
 from pipeline.contract import PartContext
 from stages.adopt import Adopt
@@ -21,10 +21,14 @@ SCHEMA = extend(
     pa.schema(
         [
             ("text", pa.string()), ("text_pnc", pa.string()), ("text_raw", pa.string()), ("confidence", pa.float32()),
-            ("student", pa.string()), ("student_text", pa.string()), ("student_avg_logprob", pa.float32()),
+            ("student", pa.string()), ("student_text", pa.string()), ("student_avg_logprob", pa.float32()), ("labels", LABELS), ("label_origin", pa.string()),
         ]
     ),
 )  # fmt: skip
+
+
+def label(name: str, text: str, scores: list[float] | None) -> Row:
+    return dict.fromkeys(field.name for field in LABELS.value_type) | {"labeller": name, "text": text, "scores": scores}
 
 
 def segment(number: int, student: str | None = None, confidence: float | None = 0.9, **columns: Any) -> Row:
@@ -32,6 +36,8 @@ def segment(number: int, student: str | None = None, confidence: float | None = 
         "source_id": f"{number:016x}", "recording_id": f"{number:016x}", "segment_id": str(number), "source_uri": "a.flac", "duration": 5.0,
         "language": "en", "text": "one two three four", "text_pnc": "One, two, three, four.", "text_raw": "One, two, three, four.",
         "confidence": confidence, "student": "models/train_1/0123456789abcdef", "student_text": student, "student_avg_logprob": -0.1,
+        "label_origin": "whisper", "labels": [label("whisper", "One, two, three, four.", [0.9, 0.5, 0.8, 0.7])]
+        + ([label("student/train_1/01234567", student, [0.25] * len(student.split()))] if student else []),
     }  # fmt: skip
     return dict.fromkeys(SCHEMA.names) | told | columns
 
@@ -60,6 +66,15 @@ def test_the_students_words_are_learned_only_if_asked_for(tmp_path: Path) -> Non
     assert select(heard, tmp_path, tau=0.5)[0]["train_text"] == "one two three four"
     assert select(heard, tmp_path, tau=0.5, relabel=True)[0]["train_text"] == "one two three for"
     assert select(heard, tmp_path, tau=0.5, relabel=True, tier="text_pnc")[0]["train_text"] == "One two, three for."
+
+
+def test_how_probable_its_words_were_goes_with_the_text_of_whoever_wrote_it(tmp_path: Path) -> None:
+    heard = [segment(1, "One two, three for.")]
+    assert select(heard, tmp_path, tau=0.5)[0]["train_scores"] == [0.9, 0.5, 0.8, 0.7]
+    assert select(heard, tmp_path, tau=0.5, relabel=True)[0]["train_scores"] == [0.25] * 4
+    assert select(heard, tmp_path, tau=0.01)[0]["train_scores"] is None
+    spelled_out = segment(2, text="twenty one sheep", labels=[label("whisper", "21 sheep.", [0.9, 0.8])])
+    assert select([spelled_out], tmp_path)[0]["train_scores"] is None, "two scores cannot belong to three words"
 
 
 def test_the_first_round_keeps_the_most_confident_of_all_parts(tmp_path: Path) -> None:

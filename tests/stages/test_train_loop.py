@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from manifests.store import Store
 from pipeline.contract import SilverError
 from stages.train.data import Utterance, batches, joined
-from stages.train.loop import CHECKPOINT, STATE, Curve, Training, _checkpoint, _rate, _worse
+from stages.train.hf_whisper import HfWhisper
+from stages.train.loop import CHECKPOINT, STATE, Curve, Training, _checkpoint, _mean, _rate, _worse
 from stages.train.precision import mixed
 
 
@@ -81,6 +83,36 @@ def test_short_utterances_of_one_language_share_a_window() -> None:
     made = list(joined([utterance(10), utterance(10), utterance(10), utterance(5, "de")], 30.0))
     assert [item.text for item in made] == ["10 s 10 s", "10 s", "5 s"]
     assert all(item.seconds <= 30 for item in made)
+
+
+def test_the_mean_of_the_weights_follows_fast_at_first_and_slowly_later() -> None:
+    old, new = torch.tensor([0.0]), torch.tensor([1.0])
+    assert [round(float(_mean(0.97, old, new, torch.tensor(steps))), 2) for steps in (0, 8, 1000)] == [0.9, 0.5, 0.03]
+    assert float(_mean(0.0, old, new, torch.tensor(1000))) == 1
+    assert int(_mean(0.97, torch.tensor(3), torch.tensor(7), torch.tensor(1000))) == 7, "a counter is no weight"
+
+
+def test_utterances_that_are_joined_keep_how_probable_their_words_were() -> None:
+    quiet = np.zeros(16000, np.float32)
+    [both] = joined([Utterance(quiet, "one two", "en", [0.5, 0.25]), Utterance(quiet, "three", "en")], 30)
+    assert (both.text, both.scores) == ("one two three", [0.5, 0.25, 1.0])
+    assert next(joined([Utterance(quiet, "one", "en")] * 2, 30)).scores is None
+
+
+def test_a_word_weighs_what_it_was_worth(base_model: Path) -> None:
+    made = HfWhisper(HfWhisper.Options(model=str(base_model)))
+    made.build([], None)
+    said = Utterance(np.zeros(16000, np.float32), "Onwaarschijnlijk is dit, écht!", "nl", [0.5, 1.0, 0.9, 0.1])
+    batch = made.batch([said, Utterance(said.samples, "Dit is zeker.", "nl")])
+    doubted, sure = batch["weights"]
+    text = made._tokenizer.encode(" " + said.text, add_special_tokens=False)
+    weights = [0.25] * sum(end <= 17 for _, end in text.offsets) + [1.0] + [0.81] * 2
+    assert doubted[:3].tolist() == [0, 0, 0], "language and task are given"
+    assert doubted[3 : 3 + len(weights)].tolist() == pytest.approx(weights)
+    assert doubted[3 + len(text.ids) - 1] == pytest.approx(0.01)
+    assert doubted[3 + len(text.ids)] == pytest.approx(float(doubted[3 : 3 + len(text.ids)].mean())), "the end weighs as much as the mean"
+    assert set(sure.tolist()) == {0.0, 1.0}
+    assert batch["labels"][0, 3 + len(text.ids)] == made._tokenizer.token_to_id("<|endoftext|>")
 
 
 def test_mixed_precision_is_not_imitated() -> None:

@@ -42,7 +42,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, speech_folder: Path, base_mod
         "refine": {
             "rounds": 2, "dev": str(folder / "dev.jsonl"), "test": {"french": str(folder / "test.jsonl")}, "tau": 0.5,
             "train": {
-                "options": {"model": str(base_model), "encoder": False}, "epochs": 1, "batch_seconds": 30, "learning_rate": 1e-5,
+                "options": {"model": str(base_model), "part": "decoder"}, "epochs": 1, "batch_seconds": 30, "learning_rate": 1e-5,
                 "checkpoint_minutes": 0.001,
             },
         },

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.audio import SAMPLE_RATE
-from stages.pack.flac import _coded, _crc16, _number, cut
+from stages.pack.flac import _crc16, cut
+from stages.pack.frames import _number, coded
 from workflows.demo.speech import long_speech
 
 
@@ -92,9 +93,9 @@ def test_a_file_that_is_cut_off_is_left_to_the_decoder(keep: float) -> None:
 
 @given(st.integers(0, 2**36 - 1))
 def test_numbers_are_coded_both_ways(number: int) -> None:
-    assert _number(_coded(number)) == number
+    assert _number(coded(number)) == number
     if number < 0x110000 and not 0xD800 <= number < 0xE000:
-        assert _coded(number) == chr(number).encode()
+        assert coded(number) == chr(number).encode()
 
 
 def test_the_checksum_is_that_of_the_format() -> None:

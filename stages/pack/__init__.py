@@ -60,7 +60,7 @@ _INDEX_ROWS = 16384  # rows of a row group of the index
 class Pack(CorpusStage):
     """Write the live segments as deterministic WebDataset shards with an index, checksums and a dataset card."""
 
-    name, version = "pack", "3"
+    name, version = "pack", "4"
     reads = ("audio_path",)
     adds = pa.schema([*ADDED, ("shard", pa.string()), ("shard_offset", pa.int64())])
     """`shard` is relative to the corpus root; `shard_offset` is where the FLAC of the segment begins in it."""

@@ -1,53 +1,30 @@
 """Cuts a span out of a FLAC file without encoding it again: whole frames are copied, only the two at its ends are encoded anew.
 
 A frame's header carries its number and a CRC-8, its end a CRC-16 over all of it (RFC 9639, section 9). A copied frame gets another number, so both
-change; the CRC-16 is that of the old frame, moved by what the header changed, which costs the same for a frame of any length: a CRC is linear, and x has
-the order 32767 modulo its polynomial. The result has the samples of the source, exactly; MD5 in its head is left open, as the format allows.
+change; the CRC-16 is that of the old frame, moved by what the header changed, which costs the same for a frame of any length. The result has the samples of
+the source, exactly; MD5 in its head is left open, as the format allows.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import av
 import av.error
 import numpy as np
-import numpy.typing as npt
-import soundfile
 
 from stages.audio import SAMPLE_RATE
-from stages.pack.frames import SYNC, VARIABLE, crc_table, find, header, read_stream, short_header
+from stages.pack.crc import crc16, moved
+from stages.pack.frames import SYNC, VARIABLE, Frame, find, header, read_stream, short_header
+from stages.pack.rice import Pcm, encode
 
 _LEAST = 16
 """Samples that a frame may not have less of, unless it is the last."""
-_ORDER = 32767
-_POLYNOMIAL = 0x8005
-_CRC16 = crc_table(_POLYNOMIAL, 16)
 
-_FORMAT = b"\x05\x08"
-"""How libFLAC says 16 kHz, mono, 16 bits in the header of a frame."""
-
-Pcm = npt.NDArray[np.int16]
-
-
-def _powers() -> npt.NDArray[np.uint16]:
-    """X to the power of n modulo the polynomial of the CRC-16, for every n that makes a difference."""
-    found, value = [], 1
-    for _ in range(_ORDER):
-        found.append(value)
-        value = ((value << 1) ^ (_POLYNOMIAL if value & 0x8000 else 0)) & 0xFFFF
-    return np.array(found, np.uint16)
-
-
-_POWERS = _powers()
-
-
-class _Frame(NamedTuple):
-    data: bytes | memoryview
-    header: bytes  # that it begins with
+_known_crc16 = lru_cache(1 << 16)(crc16)
+"""Of headers as they are in the store: the same in every file."""
 
 
 def cut(handle: BinaryIO, start: int, end: int) -> bytes | None:
@@ -63,29 +40,27 @@ def cut(handle: BinaryIO, start: int, end: int) -> bytes | None:
     found = find(handle, stream, first, (end - 1) // block)
     if found is None:
         return None
-    frames = [_Frame(data, stream.header(number)) for number, data in enumerate(found, first)]
+    copied = found[whole.start - first : whole.stop - first]
     prefix = (VARIABLE if begin else SYNC) + stream.prefix[2:]
-    headers = [header(prefix, begin + block * n if begin else n) for n in range(len(whole))]
+    numbers = [begin + block * n if begin else n for n in range(len(whole) + 1)]
+    parts: list[bytes | memoryview] = [_head(begin or block, block, end - start)]
     decoder = _decoder(block)
     try:
         if begin:
-            frames[0] = _encoded(_decoded(decoder, frames[0])[-begin:])
-            headers.insert(0, short_header(prefix, 0, begin))
+            parts.append(encode(_decoded(decoder, found[0].data)[-begin:], short_header(prefix, 0, begin)))
+        parts += _with_headers(copied, [header(prefix, number) for number in numbers[:-1]])
         if left:
-            frames[-1] = _encoded(_decoded(decoder, frames[-1])[:left])
-            headers.append(short_header(prefix, begin + block * len(whole) if begin else len(whole), left))
+            parts.append(encode(_decoded(decoder, found[-1].data)[:left], short_header(prefix, numbers[-1], left)))
     except av.error.InvalidDataError:
         return None
-    return b"".join([_head(begin or block, block, end - start), *_with_headers(frames, headers)])
+    return b"".join(parts)
 
 
-def _with_headers(frames: list[_Frame], headers: list[bytes]) -> Iterator[bytes | memoryview]:
+def _with_headers(frames: Sequence[Frame], headers: Sequence[bytes]) -> Iterator[bytes | memoryview]:
     """The frames with other headers, and right checksums."""
-    changes = np.array([_known_crc16(frame.header) ^ _crc16(new) for frame, new in zip(frames, headers, strict=True)])
-    shifts = 8 * np.array([len(frame.data) - len(frame.header) - 2 for frame in frames])
-    bits = np.arange(16)
-    moved = np.where(changes[:, None] >> bits & 1, _POWERS[(shifts[:, None] + bits) % _ORDER], 0)
-    for (data, old), new, change in zip(frames, headers, np.bitwise_xor.reduce(moved, axis=1).tolist(), strict=True):
+    changes = np.array([_known_crc16(frame.header) ^ crc16(new) for frame, new in zip(frames, headers, strict=True)])
+    behind = np.array([len(data) - len(old) - 2 for old, data in frames])
+    for (old, data), new, change in zip(frames, headers, moved(changes, behind).tolist(), strict=True):
         yield new
         yield data[len(old) : -2]
         yield (int.from_bytes(data[-2:], "big") ^ change).to_bytes(2, "big")
@@ -97,23 +72,15 @@ def _decoder(block: int) -> av.AudioCodecContext:
     return decoder
 
 
-def _decoded(decoder: av.AudioCodecContext, frame: _Frame) -> Pcm:
+def _decoded(decoder: av.AudioCodecContext, frame: memoryview) -> Pcm:
     """Its samples.
 
     Raises:
         av.error.InvalidDataError: it is damaged, as its checksum tells.
     """
-    (found,) = decoder.decode(av.Packet(frame.data))
+    (found,) = decoder.decode(av.Packet(frame))
     samples: Pcm = found.to_ndarray()[0]
     return samples
-
-
-def _encoded(samples: Pcm) -> _Frame:
-    """One frame of these samples, fewer than libFLAC puts into one."""
-    sink = io.BytesIO()
-    soundfile.write(sink, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    data, own = sink.getvalue(), short_header(SYNC + _FORMAT, 0, len(samples))
-    return _Frame(data[data.index(own) :], own)
 
 
 def _head(least: int, most: int, samples: int) -> bytes:
@@ -121,13 +88,3 @@ def _head(least: int, most: int, samples: int) -> bytes:
     packed = SAMPLE_RATE << 44 | 15 << 36 | samples
     info = max(least, _LEAST).to_bytes(2, "big") + max(most, _LEAST).to_bytes(2, "big") + bytes(6) + packed.to_bytes(8, "big") + bytes(16)
     return b"fLaC\x80\x00\x00\x22" + info
-
-
-def _crc16(data: bytes) -> int:
-    crc = 0
-    for byte in data:
-        crc = (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ byte]
-    return crc
-
-
-_known_crc16 = lru_cache(1 << 16)(_crc16)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from stages.audio import SAMPLE_RATE
+from stages.pack.crc import crc8
 
 SYNC, VARIABLE = b"\xff\xf8", b"\xff\xf9"
 """What a frame begins with: in a file whose frames are all of one size, but the last; and in others, whose frames are numbered by samples."""
@@ -23,19 +23,11 @@ _SIZES = {192: 1, **{576 << n: 2 + n for n in range(4)}, **{256 << n: 8 + n for 
 """Samples of a frame to the code for them; others are written out."""
 
 
-def crc_table(polynomial: int, bits: int) -> list[int]:
-    """What a CRC that begins with 0 makes of each value of a byte."""
-    table = []
-    for value in range(256):
-        crc = value << (bits - 8)
-        for _ in range(8):
-            crc = (crc << 1) ^ (polynomial if crc >> (bits - 1) else 0)
-            crc &= (1 << bits) - 1
-        table.append(crc)
-    return table
+class Frame(NamedTuple):
+    """One frame as it is in the file."""
 
-
-_CRC8 = crc_table(0x07, 8)
+    header: bytes
+    data: memoryview  # with the header
 
 
 @dataclass(frozen=True)
@@ -53,11 +45,12 @@ class Stream:
         """How many."""
         return -(-self.samples // self.block)
 
-    def header(self, number: int) -> bytes:
-        """Of frame `number`."""
-        if number == self.frames - 1 and (short := self.samples % self.block):
-            return short_header(self.prefix, number, short)
-        return _known(self.prefix, number)
+    def headers(self, numbers: range) -> list[bytes]:
+        """Of these frames, as far as there are so many."""
+        found = [_known(self.prefix, number) for number in numbers[: max(0, self.frames - numbers.start)]]
+        if numbers.stop >= self.frames and (short := self.samples % self.block):
+            found[-1] = short_header(self.prefix, self.frames - 1, short)
+        return found
 
     @property
     def mean(self) -> int:
@@ -95,10 +88,7 @@ def coded(number: int) -> bytes:
 
 
 def _checked(plain: bytes) -> bytes:
-    crc = 0
-    for byte in plain:
-        crc = _CRC8[crc ^ byte]
-    return plain + bytes([crc])
+    return plain + bytes([crc8(plain)])
 
 
 _known = lru_cache(1 << 16)(header)
@@ -128,12 +118,12 @@ def read_stream(handle: BinaryIO) -> Stream | None:
     return Stream(at, size, most, samples, prefix) if known and data.startswith(_known(prefix, 0), at) else None
 
 
-def find(handle: BinaryIO, stream: Stream, first: int, last: int) -> list[memoryview] | None:
+def find(handle: BinaryIO, stream: Stream, first: int, last: int) -> list[Frame] | None:
     """Frames `first` to `last`; None if they are not where they should be."""
     at = _place(handle, stream, first)
     if at is None:
         return None
-    wanted = [stream.header(number) for number in range(first, min(last + 2, stream.frames))]
+    wanted = stream.headers(range(first, last + 2))
     to_the_end = last == stream.frames - 1
     handle.seek(at)
     data = b""
@@ -142,7 +132,8 @@ def find(handle: BinaryIO, stream: Stream, first: int, last: int) -> list[memory
         begins = _begins(data, wanted)
         if len(begins) == len(wanted):
             view = memoryview(data)
-            return [view[begin:end] for begin, end in pairwise([*begins, len(data)] if to_the_end else begins)]
+            ends = [*begins[1:], len(data)] if to_the_end else begins[1:]
+            return [Frame(header, view[begin:end]) for header, begin, end in zip(wanted, begins, ends, strict=False)]
     return None
 
 
@@ -161,7 +152,7 @@ def _begins(data: bytes, wanted: list[bytes]) -> list[int]:
 
 def _place(handle: BinaryIO, stream: Stream, number: int) -> int | None:
     """The byte at which a frame begins: by what lies between two known ones, in ever narrower steps."""
-    wanted = stream.header(number)
+    (wanted,) = stream.headers(range(number, number + 1))
     low, high = (0, stream.first), (stream.frames, stream.size)
     for _ in range(32):
         if number == low[0]:

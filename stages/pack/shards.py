@@ -227,7 +227,7 @@ def _rows(store: Store, parts: list[str], rows: list[int]) -> pa.Table:
     tables, order = [], []
     for part, positions in wanted.items():
         with store.open(part) as handle:
-            tables.append(pq.read_table(handle, use_threads=False).take([rows[position] for position in positions]))
+            tables.append(pq.ParquetFile(handle).read(use_threads=False).take([rows[position] for position in positions]))
         order += positions
     return pa.concat_tables(tables).take(np.argsort(order))
 

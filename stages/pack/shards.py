@@ -115,15 +115,23 @@ def write_plan(store: Store, version: str, plan: Plan, parts: Sequence[PartRef])
             writer.write_table(pa.table([names, pa.array(plan.row[shard.first : shard.last])], schema=schema))
 
 
-def pack_shard(job: ShardJob) -> str:
-    """Write a shard and its fragment of the index.
+def pack_shards(jobs: Sequence[ShardJob]) -> list[str]:
+    """Write some shards of one release, and their fragments of the index: a part that rows of several of them come from is read once.
 
     Raises:
         SilverError: the audio of a segment is missing, damaged or too short.
     """
-    with job.store.open(plan_path(job.version)) as handle:
-        plan = pq.ParquetFile(handle).read_row_group(job.number)
-    table = _rows(job.store, plan.column("part").to_pylist(), plan.column("row").to_pylist())
+    store, version = jobs[0].store, jobs[0].version
+    with store.open(plan_path(version)) as handle:
+        file = pq.ParquetFile(handle)
+        plans = [file.read_row_group(job.number) for job in jobs]
+    plan = pa.concat_tables(plans)
+    rows = _rows(store, plan.column("part").to_pylist(), plan.column("row").to_pylist())
+    ends = np.cumsum([len(some) for some in plans]).tolist()
+    return [_pack_shard(job, rows.slice(end - len(some), len(some))) for job, some, end in zip(jobs, plans, ends, strict=True)]
+
+
+def _pack_shard(job: ShardJob, table: pa.Table) -> str:
     public = table.drop_columns([name for name in INTERNAL if name in table.column_names])
     for column, values in zip(ADDED, ([job.split] * len(table), [list(job.subsets)] * len(table)), strict=True):
         public = _set(public, column, pa.array(values, column.type))

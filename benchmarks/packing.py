@@ -14,7 +14,6 @@ import io
 import json
 import random
 import shutil
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from lhotse.shar import SharWriter
 from manifests.part import read_rows
 from manifests.store import Store
 from stages.audio import SAMPLE_RATE, read_audio
-from stages.pack.shards import append
+from stages.pack.tar import Tar
 from tests.small_corpus import SmallCorpus
 from workflows.demo.speech import long_speech
 
@@ -139,10 +138,12 @@ def _cut(store: Store, row: dict[str, Any]) -> Any:
 
 def _tar(samples: list[dict[str, Any]], out: Path) -> None:
     out.mkdir()
-    with (out / "train.tar").open("wb") as handle, tarfile.open(fileobj=handle, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    with (out / "train.tar").open("wb") as handle:
+        tar = Tar(handle)
         for sample in samples:
-            append(handle, tar, f"{sample['__key__']}.flac", sample["flac"])
-            append(handle, tar, f"{sample['__key__']}.json", sample["json"])
+            tar.add(f"{sample['__key__']}.flac", sample["flac"])
+            tar.add(f"{sample['__key__']}.json", sample["json"])
+        tar.close()
 
 
 if __name__ == "__main__":

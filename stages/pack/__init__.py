@@ -47,20 +47,21 @@ from stages.pack.changes import changes
 from stages.pack.papers import write_papers
 from stages.pack.patch import finish
 from stages.pack.plan import Plan, Shard, Wanted, make_plan
-from stages.pack.shards import ADDED, PLACE, Before, ShardInfo, ShardJob, finished, pack_shard, read_fragment, state_folder, write_plan
+from stages.pack.shards import ADDED, PLACE, Before, ShardInfo, ShardJob, finished, pack_shards, read_fragment, state_folder, write_plan
 from stages.pack.statistics import statistics
 from stages.pack.subsets import Subset
 
 DUPLICATE = "duplicate_audio"
 
 _CONTENT = "content"  # state file: digest of what the release is being made of
+_TASKS = 32  # at most: each reads all parts that its shards have rows of, which in a shuffled release are nearly all
 _INDEX_ROWS = 16384  # rows of a row group of the index
 
 
 class Pack(CorpusStage):
     """Write the live segments as deterministic WebDataset shards with an index, checksums and a dataset card."""
 
-    name, version = "pack", "3"
+    name, version = "pack", "4"
     reads = ("audio_path",)
     adds = pa.schema([*ADDED, ("shard", pa.string()), ("shard_offset", pa.int64())])
     """`shard` is relative to the corpus root; `shard_offset` is where the FLAC of the segment begins in it."""
@@ -182,7 +183,10 @@ class Pack(CorpusStage):
             for number, shard in enumerate(plan.shards)
             if shard.path not in done
         ]
-        for number, _ in enumerate(context.map(pack_shard, jobs), len(done) + 1):
+        size = -(-len(jobs) // _TASKS)
+        number = len(done)
+        for made in context.map(pack_shards, [jobs[at : at + size] for at in range(0, len(jobs), size or 1)]):
+            number += len(made)
             context.report(f"release {version}: {number} of {len(plan.shards)} shards")
 
     def _before(self, base: Base | None, shard: Shard) -> Before | None:

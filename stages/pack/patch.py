@@ -6,11 +6,9 @@ do not fit, so that `silver verify` passes the release before and after, and nev
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tarfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,8 +19,9 @@ from manifests.store import Store
 from manifests.takedown import TAKEN_DOWN, Requests, Takedown, public
 from pipeline.contract import SilverError
 from stages.pack.papers import write_papers
-from stages.pack.shards import append, state_folder
+from stages.pack.shards import state_folder
 from stages.pack.statistics import statistics
+from stages.pack.tar import Tar
 
 _NEW = "patch"  # folder inside the state folder
 _READY = "patch.json"  # what is to be moved and removed; while it is not there, nothing of the release was touched
@@ -100,31 +99,25 @@ def _rewritten(
     places: dict[str, dict[str, int]] = {}
     written: dict[str, dict[str, Any]] = {}
     for shard in touched:
-        with store.staged(f"{state_folder(version)}/{_NEW}/{shard}") as path:
-            keys = _without(store, f"{release_folder(version)}/{shard}", path, gone, places)
-            with path.open("rb") as handle:
-                digest = hashlib.file_digest(handle, "sha256").hexdigest()
-            written[shard] = {"sha256": digest, "bytes": path.stat().st_size, "samples": len(keys)}
+        with store.staged(f"{state_folder(version)}/{_NEW}/{shard}") as path, path.open("wb") as handle:
+            tar = Tar(handle)
+            keys = _without(store, f"{release_folder(version)}/{shard}", tar, gone, places)
+            written[shard] = {"sha256": tar.close(), "bytes": tar.size, "samples": len(keys)}
         if not keys:
             store.remove(f"{state_folder(version)}/{_NEW}/{shard}")
             del written[shard]
     return places, written
 
 
-def _without(store: Store, shard: str, path: Path, gone: set[str], places: dict[str, dict[str, int]]) -> set[str]:
+def _without(store: Store, shard: str, new: Tar, gone: set[str], places: dict[str, dict[str, int]]) -> set[str]:
     keys = set()
-    with (
-        store.open(shard) as source,
-        tarfile.open(fileobj=source, mode="r:") as old,
-        path.open("wb") as handle,
-        tarfile.open(fileobj=handle, mode="w", format=tarfile.USTAR_FORMAT) as new,
-    ):
+    with store.open(shard) as source, tarfile.open(fileobj=source, mode="r:") as old:
         for member in old:
             key, _, ending = member.name.partition(".")
             if key in gone:
                 continue
             source.seek(member.offset_data)
-            offset, size = append(handle, new, member.name, source.read(member.size))
+            offset, size = new.add(member.name, source.read(member.size))
             keys.add(key)
             if ending == "json":
                 places.setdefault(key, {}).update(json_offset=offset, json_size=size)

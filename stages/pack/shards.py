@@ -5,19 +5,16 @@ Beside the shard goes a fragment of the index, which also says that the shard is
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import math
 import re
-import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import soundfile
 
@@ -30,6 +27,7 @@ from stages.audio import SAMPLE_RATE, read_audio
 from stages.pack.after import same_shard
 from stages.pack.flac import cut
 from stages.pack.plan import Plan
+from stages.pack.tar import Tar
 
 INTERNAL = (*DROP, "audio_path", "media_uri", "media_version")
 """Columns that mean nothing outside the corpus root."""
@@ -53,6 +51,7 @@ LABEL_COLUMNS = ("labels", "words", "train_text", "student_text")
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")
 _FOOTER = b"silver"
+_READ = ("segment_id", "source_uri", "audio_path", "start", "end", "duration")
 
 
 @dataclass(frozen=True)
@@ -116,15 +115,23 @@ def write_plan(store: Store, version: str, plan: Plan, parts: Sequence[PartRef])
             writer.write_table(pa.table([names, pa.array(plan.row[shard.first : shard.last])], schema=schema))
 
 
-def pack_shard(job: ShardJob) -> str:
-    """Write a shard and its fragment of the index.
+def pack_shards(jobs: Sequence[ShardJob]) -> list[str]:
+    """Write some shards of one release, and their fragments of the index: a part that rows of several of them come from is read once.
 
     Raises:
         SilverError: the audio of a segment is missing, damaged or too short.
     """
-    with job.store.open(plan_path(job.version)) as handle:
-        plan = pq.ParquetFile(handle).read_row_group(job.number)
-    table = _rows(job.store, plan.column("part").to_pylist(), plan.column("row").to_pylist())
+    store, version = jobs[0].store, jobs[0].version
+    with store.open(plan_path(version)) as handle:
+        file = pq.ParquetFile(handle)
+        plans = [file.read_row_group(job.number) for job in jobs]
+    plan = pa.concat_tables(plans)
+    rows = _rows(store, plan.column("part").to_pylist(), plan.column("row").to_pylist())
+    ends = np.cumsum([len(some) for some in plans]).tolist()
+    return [_pack_shard(job, rows.slice(end - len(some), len(some))) for job, some, end in zip(jobs, plans, ends, strict=True)]
+
+
+def _pack_shard(job: ShardJob, table: pa.Table) -> str:
     public = table.drop_columns([name for name in INTERNAL if name in table.column_names])
     for column, values in zip(ADDED, ([job.split] * len(table), [list(job.subsets)] * len(table)), strict=True):
         public = _set(public, column, pa.array(values, column.type))
@@ -134,26 +141,23 @@ def pack_shard(job: ShardJob) -> str:
         job.store.copy(f"{release_folder(job.before.version)}/{job.path}", f"{release_folder(job.version)}/{job.path}")
         _write_fragment(job, same.select(PLACE.names), public, job.before.info)
         return job.path
-    record_types = {column.name: column.type for column in public.schema}
-
     places: dict[str, list[Any]] = {name: [] for name in PLACE.names}
     seconds = 0.0
-    with job.store.staged(f"{release_folder(job.version)}/{job.path}") as path:
-        with path.open("wb") as handle, tarfile.open(fileobj=handle, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for row, record in zip(table.to_pylist(), public.to_pylist(), strict=True):
-                key = row["segment_id"]
-                if not _KEY.fullmatch(key):
-                    raise SilverError(
-                        f"{key!r} cannot be the key of a sample: letters, digits, '-' and '_' only; see {job.path} of the plan"
-                    )
-                offset, size = append(handle, tar, f"{key}.flac", encode(job.store, row))
-                json_offset, json_size = append(handle, tar, f"{key}.json", to_json(record, record_types))
-                if job.text:
-                    append(handle, tar, f"{key}.txt", (row["text"] or "").encode())
-                seconds += row["duration"]
-                for name, value in zip(PLACE.names, (key, job.path, offset, size, json_offset, json_size), strict=True):
-                    places[name].append(value)
-        info = ShardInfo(job.path, _sha256(path), path.stat().st_size, len(table), seconds, list(job.subsets))
+    with job.store.staged(f"{release_folder(job.version)}/{job.path}") as path, path.open("wb") as handle:
+        tar = Tar(handle)
+        rows = table.select([*_READ, *(["text"] if job.text else [])]).to_pylist()
+        for row, record in zip(rows, records(public), strict=True):
+            key = row["segment_id"]
+            if not _KEY.fullmatch(key):
+                raise SilverError(f"{key!r} cannot be the key of a sample: letters, digits, '-' and '_' only; see {job.path} of the plan")
+            offset, size = tar.add(f"{key}.flac", encode(job.store, row))
+            json_offset, json_size = tar.add(f"{key}.json", record)
+            if job.text:
+                tar.add(f"{key}.txt", (row["text"] or "").encode())
+            seconds += row["duration"]
+            for name, value in zip(PLACE.names, (key, job.path, offset, size, json_offset, json_size), strict=True):
+                places[name].append(value)
+        info = ShardInfo(job.path, tar.close(), tar.size, len(table), seconds, list(job.subsets))
     _write_fragment(job, pa.table(places, schema=PLACE), public, info)
     return job.path
 
@@ -196,28 +200,31 @@ def encode(store: Store, row: Row) -> bytes:
     return sink.getvalue()
 
 
-def to_json(record: Row, types: dict[str, pa.DataType]) -> bytes:
-    r"""A row as JSON: sorted keys, UTF-8, no NaN or infinity (null instead), single precision with the digits it has.
+def records(table: pa.Table) -> Iterator[bytes]:
+    r"""Each row as JSON: sorted keys, UTF-8, no NaN or infinity (null instead), single precision with the digits it has.
 
-    >>> to_json({"text": "até", "score": float("nan")}, {"text": pa.string(), "score": pa.float32()})
-    b'{"score": null, "text": "at\xc3\xa9"}'
+    >>> list(records(pa.table({"text": ["até"], "score": pa.array([0.1], pa.float32()), "snr": [float("nan")]})))
+    [b'{"score": 0.1, "snr": null, "text": "at\xc3\xa9"}']
     """
-    plain = {name: _plain(value, types[name]) for name, value in record.items()}
-    return json.dumps(plain, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+    plain = pa.table({name: _plain(table.column(name).combine_chunks()) for name in table.column_names})
+    write = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False).encode
+    for row in plain.to_pylist():
+        yield write(row).encode()
 
 
-def _plain(value: Any, kind: pa.DataType) -> Any:
-    if value is None:
-        return None
+def _plain(values: pa.Array) -> pa.Array:
+    """With what JSON can say: numbers that are finite; those of single precision as the double of the same digits."""
+    kind = values.type
     if pa.types.is_floating(kind):
-        if not math.isfinite(value):
-            return None
-        return float(str(np.float32(value))) if kind == pa.float32() else value
+        finite = pc.if_else(pc.is_finite(values), values, None)
+        return finite.cast(pa.string()).cast(pa.float64()) if kind == pa.float32() else finite
     if pa.types.is_list(kind):
-        return [_plain(item, kind.value_type) for item in value]
+        return pa.ListArray.from_arrays(values.offsets, _plain(values.values), mask=values.is_null())
     if pa.types.is_struct(kind):
-        return {field.name: _plain(value[field.name], field.type) for field in kind}
-    return value
+        return pa.StructArray.from_arrays(
+            [_plain(field) for field in values.flatten()], [field.name for field in kind], mask=values.is_null()
+        )
+    return values
 
 
 def _rows(store: Store, parts: list[str], rows: list[int]) -> pa.Table:
@@ -228,7 +235,7 @@ def _rows(store: Store, parts: list[str], rows: list[int]) -> pa.Table:
     tables, order = [], []
     for part, positions in wanted.items():
         with store.open(part) as handle:
-            tables.append(pq.read_table(handle, use_threads=False).take([rows[position] for position in positions]))
+            tables.append(pq.ParquetFile(handle).read(use_threads=False).take([rows[position] for position in positions]))
         order += positions
     return pa.concat_tables(tables).take(np.argsort(order))
 
@@ -244,20 +251,6 @@ def _without_labels(table: pa.Table) -> pa.Table:
 def _set(table: pa.Table, column: pa.Field, values: pa.Array) -> pa.Table:
     index = table.schema.get_field_index(column.name)
     return table.set_column(index, column, values) if index >= 0 else table.append_column(column, values)
-
-
-def append(handle: BinaryIO, tar: tarfile.TarFile, name: str, data: bytes) -> tuple[int, int]:
-    """Append a member with a header of constants only; where its bytes begin, and how many they are."""
-    member = tarfile.TarInfo(name)
-    member.size, member.mode = len(data), 0o644
-    offset = handle.tell() + tarfile.BLOCKSIZE
-    tar.addfile(member, io.BytesIO(data))
-    return offset, len(data)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _write_fragment(job: ShardJob, places: pa.Table, public: pa.Table, info: ShardInfo) -> None:

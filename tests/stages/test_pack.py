@@ -31,6 +31,7 @@ from manifests.verify import verify_release
 from pipeline.contract import CorpusContext, SilverError
 from stages.audio import read_audio
 from stages.pack import Pack
+from stages.pack.shards import records
 from tests.small_corpus import SmallCorpus, small_corpus
 
 
@@ -210,6 +211,37 @@ def test_hostile_text_and_numbers_are_data(tmp_path: Path) -> None:
     assert "日本語" in card
 
 
+def plain(value: Any, kind: pa.DataType) -> Any:
+    """One value as JSON should say it."""
+    if value is None or (pa.types.is_floating(kind) and not math.isfinite(value)):
+        return None
+    if pa.types.is_list(kind):
+        return [plain(item, kind.value_type) for item in value]
+    if pa.types.is_struct(kind):
+        return {field.name: plain(value[field.name], field.type) for field in kind}
+    return float(str(np.float32(value))) if kind == pa.float32() else value
+
+
+def test_records_say_what_the_columns_say() -> None:
+    chance = np.random.default_rng(0)
+    single = chance.integers(0, 2**32, 3000, dtype=np.uint32).view(np.float32).tolist()  # any bits: NaN and infinity too
+    double = chance.integers(0, 2**64, 3000, dtype=np.uint64).view(np.float64).tolist()
+    kind = pa.list_(pa.struct([("z", pa.float32()), ("a", pa.list_(pa.float64())), ("text", pa.string())]))
+    nested = [
+        None if n % 7 == 0 else [None, {"z": single[n], "a": [double[n], None] if n % 3 else None, "text": HOSTILE[n % 7]}][: n % 4]
+        for n in range(3000)
+    ]
+    table = pa.table(
+        {"single": pa.array(single, pa.float32()), "nested": pa.array(nested, kind), "count": list(range(3000)), "double": double}
+    )
+    for some in (table, table.slice(100, 1000), pa.concat_tables([table.slice(5, 9), table.slice(0, 0), table]), table.slice(7, 0)):
+        lines = list(records(some))
+        assert len(lines) == len(some)
+        for line, row in zip(lines, some.to_pylist(), strict=True):
+            expected = {column.name: plain(row[column.name], column.type) for column in some.schema}
+            assert line == json.dumps(expected, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+
+
 def test_the_card_says_what_release_json_says(tmp_path: Path) -> None:
     corpus = small_corpus(tmp_path)
     corpus.split(splits={"dev": 0.4})
@@ -260,9 +292,21 @@ def truncate(path: Path) -> None:
     soundfile.write(path, audio[: rate // 2], rate)
 
 
+def damage(path: Path) -> None:
+    """One bit, in the frame that the first segment ends in."""
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * 3.5 * 4096 / soundfile.info(path).frames)] ^= 1
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
-    [(Path.unlink, "is gone"), (lambda path: path.write_bytes(b"no audio"), "cannot be read"), (truncate, "should have")],
+    [
+        (Path.unlink, "is gone"),
+        (lambda path: path.write_bytes(b"no audio"), "cannot be read"),
+        (damage, "cannot be read"),
+        (truncate, "should have"),
+    ],
 )
 def test_audio_that_is_not_there_is_named_with_the_way_to_mend_it(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
     corpus = small_corpus(tmp_path)
@@ -324,7 +368,9 @@ def test_what_is_packed_is_not_packed_again(tmp_path: Path) -> None:
     with pytest.raises(ConnectionError):
         corpus.pack(version="v1", shard_seconds=4, map=broken)
     left: list[str] = []
-    corpus.pack(version="v1", shard_seconds=4, map=lambda f, jobs: map(f, [left.append(job.path) or job for job in jobs]))
+    corpus.pack(
+        version="v1", shard_seconds=4, map=lambda f, tasks: map(f, [left.extend(job.path for job in task) or task for task in tasks])
+    )
     shards = [name for name in corpus.files("v1") if name.endswith(".tar")]
     assert sorted(left) == shards[2:]
     assert list(verify_release(corpus.store, "v1")) == []

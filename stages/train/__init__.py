@@ -138,15 +138,19 @@ class Train(CorpusStage):
         return found | {"dev": self._held([str(self.params.dev)])[0].digest}
 
     def check(self, store: Store, report: Callable[[str], None], each: Callable[..., Iterable[Any]] = map) -> None:
-        """That dev set and test sets are there and apart, and that the student to begin with, and those before it, have learned nothing of them.
+        """That the student can write what the dev set says, that dev set and test sets are apart, and that the student to begin with, and those before
+        it, have learned nothing of them.
 
         Raises:
-            SilverError: they are not, or it has.
+            SilverError: one of these is not so.
         """
         sets = self._held([str(self.params.dev), *self.params.held_out, *self.params.guard])
-        student = kind(self.params.student)
-        begun = self.params.start or getattr(student.Options.model_validate(self.params.options), "model", None)
-        folder = student_in(begun)
+        learner = kind(self.params.student)
+        options = learner.Options.model_validate(self.params.options)
+        start = models.find(self.params.start) if self.params.start else None
+        said = sets[0].utterances
+        learner(options).check([item.text for item in said], [item.language for item in said], start)
+        folder = student_in(str(start) if start else getattr(options, "model", None))
         weights = models.identity(str(folder)) if folder else None
         known = f"{FOLDER}/apart-{short_digest([VERSION, [held.digest for held in sets], str(folder), weights])}.json"
         if store.exists(known):
@@ -172,7 +176,9 @@ class Train(CorpusStage):
         before = _before(parts, context) or self._begun(context)
         chosen = _chosen(parts, context)
         if not len(chosen):
-            raise SilverError(f"{self.name}: no segment is selected: loosen `when`, `tau` or `keep` of the select stage before it")
+            raise SilverError(
+                f"{self.name}: no segment is selected ({_left(parts, context)}): loosen `when`, `tau` or `keep` of the select stage before it"
+            )
         go_on = before if self.params.go_on else self._begun(context)
         learned = json.dumps([context.fingerprint, go_on, chosen.drop_columns(["shard"]).to_pylist()])
         folder = f"models/{self.name}/{blake2b(learned.encode(), digest_size=8).hexdigest()}"
@@ -321,6 +327,18 @@ def _chosen(parts: Sequence[PartRef], context: CorpusContext) -> pa.Table:
         live = pc.and_(pc.is_null(table.column("drop_reason")), pc.is_valid(table.column("train_text")))
         tables.append(table.filter(pc.and_(live, pc.equal(table.column("split"), TRAIN))).select([*COLUMNS, *LESSON]))
     return pa.concat_tables(tables).sort_by("segment_id")
+
+
+def _left(parts: Sequence[PartRef], context: CorpusContext) -> str:
+    """What there was to select from, where nothing was."""
+    tables = [read_part(context.store, ref, ["train_text", "split", "original_cer", "drop_reason"]) for ref in parts]
+    rows = [row for table in tables for row in table.to_pylist() if row["drop_reason"] is None]
+    rates = [row["original_cer"] for row in rows if row["original_cer"] is not None]
+    selected = [row for row in rows if row["train_text"] is not None]
+    told = f"{len(rows)} are there"
+    if rates:
+        told += f", with character error rates against the original label from {min(rates):.3f} to {max(rates):.3f}"
+    return told + (f"; {len(selected)} that would be are in other splits than {TRAIN}" if selected else "")
 
 
 def _before(parts: Sequence[PartRef], context: CorpusContext) -> str | None:

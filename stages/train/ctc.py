@@ -14,6 +14,7 @@ from pipeline.contract import SilverError
 from stages.align import network
 from stages.align.network import SHORTEST, Network
 from stages.audio import Samples
+from stages.normalise.text import normalise
 from stages.train.data import Utterance
 from stages.train.student import RECORD, record, write_record
 from stages.train.vocabulary import Vocabulary
@@ -22,6 +23,9 @@ from stages.transcribe.labeller import Labeller
 from stages.whisper import WINDOW
 
 WEIGHTS = "model.safetensors"
+_SCRIPT = 0.1
+"""Share of the characters of the gold that may be missing before anything runs: so many are another script or language, and no oddity of a file."""
+_STARTED = "leave out start and go_on, or train the first student on texts that have them"
 
 
 class CtcOptions(BaseModel):
@@ -58,6 +62,10 @@ class CtcStudent(ABC):
     def vocabulary(self, texts: Sequence[str]) -> Vocabulary:
         """What a new student writes with."""
 
+    def given(self) -> Vocabulary | None:
+        """That of the model to begin with; None if a new student makes its own."""
+        return None
+
     def known(self, start: Path) -> Vocabulary:
         """What the student in a folder writes with."""
         return Vocabulary.read(start)
@@ -65,6 +73,12 @@ class CtcStudent(ABC):
     @abstractmethod
     def make(self, classes: int, start: Path | None) -> Any:
         """The network; `start` has the weights of the one to go on from, if any, and None a new one."""
+
+    def check(self, texts: Sequence[str], languages: Sequence[str | None], start: Path | None) -> None:
+        """See `Student`. The gold is brought to the form of the labels first."""
+        if vocabulary := self.known(start) if start else self.given():
+            said = [normalise(text, language) for text, language in zip(texts, languages, strict=True)]
+            vocabulary.check(said, _STARTED if start else self.fix, "gold", _SCRIPT)
 
     def build(self, texts: Iterable[str], start: Path | None) -> Any:
         """See `Student`.
@@ -74,7 +88,7 @@ class CtcStudent(ABC):
         """
         learned = list(texts)
         self._vocabulary = self.known(start) if start else self.vocabulary(learned)
-        self._vocabulary.check(learned, "leave out go_on, or train the first student on texts that have them" if start else self.fix)
+        self._vocabulary.check(learned, _STARTED if start else self.fix)
         made = self.make(len(self._vocabulary.labels), start)
         self._convolutions = made.convolutions
         return made

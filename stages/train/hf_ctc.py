@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from pipeline.contract import SilverError
 from stages import models
 from stages.align import network
 from stages.align.network import Network
@@ -57,8 +58,27 @@ class HfCtc(CtcStudent):
 
     def vocabulary(self, texts: Sequence[str]) -> Vocabulary:
         """The model's own, or that of the texts."""
+        return self.given() or Vocabulary.of(texts, 0)
+
+    def given(self) -> Vocabulary | None:
+        """That of the model, unless the labels' own is wanted."""
         folder = models.find(self.options.model)
-        return Vocabulary.of(texts, 0) if self._anew(folder) else self.known(folder)
+        return None if self._anew(folder) else self.known(folder)
+
+    def check(self, texts: Sequence[str], languages: Sequence[str | None], start: Path | None) -> None:
+        """As `CtcStudent`; and that the model is one of CTC."""
+        from transformers import MODEL_FOR_CTC_MAPPING, AutoConfig
+
+        folder = models.find(self.options.model)
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise SilverError(f"{folder} is no model of transformers ({str(error).splitlines()[0]})") from error
+        if type(config) not in MODEL_FOR_CTC_MAPPING:
+            raise SilverError(
+                f"{folder} is a {config.model_type}, and hf-ctc trains models of CTC: wav2vec 2.0, HuBERT, WavLM, Parakeet (ctc)"
+            )
+        super().check(texts, languages, start)
 
     def known(self, start: Path) -> Vocabulary:
         """See `CtcStudent`."""

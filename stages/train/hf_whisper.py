@@ -63,6 +63,14 @@ class HfWhisper:
         """The weights to begin with."""
         return models.identity(self.options.model)
 
+    def check(self, texts: Sequence[str], languages: Sequence[str | None], start: Path | None) -> None:
+        """That the model has a token for each language; it writes every script."""
+        del texts
+        tokenizer = whisper.read_tokenizer(start / PUBLISHED if start else models.find(self.options.model))
+        for code in {whisper.language_code(language) for language in languages if language}:
+            if tokenizer.token_to_id("<|en|>") is not None and tokenizer.token_to_id(f"<|{code}|>") is None:
+                raise SilverError(f"the model {self.options.model} does not write the language {code!r}")
+
     def build(self, texts: Iterable[str], start: Path | None) -> Any:
         """The Whisper, in float32."""
         del texts  # its vocabulary writes everything

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -84,9 +86,10 @@ def train(job: Job) -> None:
     """
     import torch.distributed as dist
 
-    training = Training(job, Share(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Share())
-    while training.epoch < job.epochs and not _worse(training.curve, job.patience):
-        training.run_epoch()
+    with _memory(job):
+        training = Training(job, Share(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Share())
+        while training.epoch < job.epochs and not _worse(training.curve, job.patience):
+            training.run_epoch()
     if training.share.worker == 0:
         _write(job, CURVE, asdict(training.curve))
 
@@ -146,16 +149,9 @@ class Training:
 
     def _learn(self, batch: dict[str, Any]) -> float:
         """Add the gradient of a batch; its loss."""
-        import torch
-
-        try:
-            with mixed(self.device.type):
-                loss = self.student.loss(self.whole, {name: tensor.to(self.device) for name, tensor in batch.items()})
-            (loss / self.job.accumulate).backward()
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise SilverError(
-                f"a batch of {self.job.batch_seconds:g} s does not fit into memory: lower batch_seconds, raise accumulate"
-            ) from error
+        with mixed(self.device.type):
+            loss = self.student.loss(self.whole, {name: tensor.to(self.device) for name, tensor in batch.items()})
+        (loss / self.job.accumulate).backward()
         if not math.isfinite(value := float(loss.detach())):
             raise SilverError(f"the loss is {value} in epoch {self.epoch + 1}: lower learning_rate")
         return value
@@ -184,6 +180,21 @@ class Training:
         state = {name: getattr(self, name).state_dict() for name in STATES}
         with self.job.store.staged(f"{self.job.folder}/{STATE}/{CHECKPOINT}") as path:
             torch.save(state | {"curve": asdict(self.curve), "epoch": self.epoch, "step": self.step}, path)
+
+
+@contextmanager
+def _memory(job: Job) -> Iterator[None]:
+    """Say what to do where memory ends. PyTorch has a name for that on a GPU alone; of the CPU, and of CTranslate2, it is known by its words."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not re.search(
+            r"out of memory|not enough memory|can't allocate memory|bad_alloc", str(error)
+        ):
+            raise
+        raise SilverError(
+            f"a batch of {job.batch_seconds:g} s does not fit into memory: lower batch_seconds, raise accumulate by as much, or take a smaller model"
+        ) from error
 
 
 def _texts(job: Job) -> tuple[dict[tuple[str, str], Lesson], float]:

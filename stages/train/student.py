@@ -43,6 +43,13 @@ class Student(Protocol):
     def identity(self) -> Mapping[str, str]:
         """Revisions of the models that it begins with. Raises SilverError when one is missing."""
 
+    def check(self, texts: Sequence[str], languages: Sequence[str | None], start: Path | None) -> None:
+        """Before anything runs, from gold of what it is to write: that a student like this (that of the folder `start`, if any) can.
+
+        Raises:
+            SilverError: it cannot.
+        """
+
     def build(self, texts: Iterable[str], start: Path | None) -> Any:
         """The network (`torch.nn.Module`) to train: a new one that can write these texts, or that of the folder `start`.
 

@@ -61,15 +61,15 @@ class Vocabulary:
         known = ((index.get(it), index.get(it.lower()), index.get(it.upper())) for it in " ".join(text.split()))
         return [place for found in known if (place := next((place for place in found if place is not None), None)) is not None]
 
-    def check(self, texts: Iterable[str], fix: str) -> None:
-        """Raise SilverError, with how to mend it, if texts have characters that cannot be written."""
+    def check(self, texts: Iterable[str], fix: str, what: str = "labels", limit: float = _UNKNOWN) -> None:
+        """Raise SilverError, with how to mend it, if more than a share of the characters of some texts cannot be written."""
         known = {variant for label in self.labels for character in label for variant in (character, character.lower(), character.upper())}
         counts = Counter(character for text in texts for character in text if not character.isspace())
         missing = {character: count for character, count in counts.most_common() if character not in known}
-        if sum(missing.values()) > _UNKNOWN * counts.total():
+        if sum(missing.values()) > limit * counts.total():
             shown = " ".join(list(missing)[:20])
             share = sum(missing.values()) / counts.total()
-            raise SilverError(f"the student's vocabulary cannot write {share:.0%} of the characters of the labels ({shown}): {fix}")
+            raise SilverError(f"the student's vocabulary cannot write {share:.0%} of the characters of the {what} ({shown}): {fix}")
 
     def save(self, folder: Path) -> None:
         """Write `vocab.json`, and the pieces."""

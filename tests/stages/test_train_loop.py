@@ -13,7 +13,7 @@ from manifests.store import Store
 from pipeline.contract import SilverError
 from stages.train.data import Utterance, batches, joined
 from stages.train.hf_whisper import HfWhisper
-from stages.train.loop import CHECKPOINT, STATE, Curve, Training, _checkpoint, _mean, _rate, _worse
+from stages.train.loop import CHECKPOINT, STATE, Curve, Training, _checkpoint, _mean, _memory, _rate, _worse
 from stages.train.precision import mixed
 
 
@@ -35,17 +35,27 @@ def test_the_learning_rate_rises_and_falls_in_lines() -> None:
     assert [round(_rate(progress, 0.2), 3) for progress in (0.1, 0.2, 0.6, 1.0)] == [0.5, 1.0, 0.5, 0.0]
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
-def test_memory_that_ends_is_an_error_that_says_what_to_lower_with_a_mock_that_raises_it(error: Exception) -> None:
-    def loss(*_: object) -> None:
-        raise error
-
+def test_memory_that_ends_is_an_error_that_says_what_to_lower() -> None:
     training = object.__new__(Training)
     training.device, training.whole = torch.device("cpu"), None
     training.job = SimpleNamespace(accumulate=1, batch_seconds=240.0)
-    training.student = SimpleNamespace(loss=loss)
-    with pytest.raises(SilverError, match="a batch of 240 s does not fit into memory: lower batch_seconds, raise accumulate"):
+    training.student = SimpleNamespace(loss=lambda *_: torch.empty(1 << 46).sum())
+    with (
+        pytest.raises(SilverError, match="a batch of 240 s does not fit into memory: lower batch_seconds, raise accumulate"),
+        _memory(training.job),
+    ):
         training._learn({})
+
+
+ENDED = [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("CUDA failed with error out of memory")]
+
+
+@pytest.mark.parametrize("error", ENDED)
+def test_memory_that_ends_on_a_gpu_is_told_too_with_a_mock_that_raises_it(error: Exception) -> None:
+    with pytest.raises(SilverError, match="does not fit into memory"), _memory(SimpleNamespace(batch_seconds=1.0)):
+        raise error
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), _memory(SimpleNamespace(batch_seconds=1.0)):
+        torch.ones(2, 3) @ torch.ones(2, 3)
 
 
 def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_lower() -> None:

@@ -17,7 +17,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from manifests.release import INDEX, RELEASE, RELEASES, SUMS, TRAIN, UNLABELLED, Tally, is_shard, read_release, release_folder, sha256, sums
+from manifests.release import (
+    INDEX,
+    RELEASE,
+    RELEASES,
+    SUMS,
+    TRAIN,
+    UNLABELLED,
+    Tally,
+    audio_format,
+    is_shard,
+    read_release,
+    release_folder,
+    sha256,
+    sums,
+)
 from manifests.store import Store
 
 DECODED = 20
@@ -86,22 +100,27 @@ def _conservation(store: Store, release: Mapping[str, Any]) -> Iterator[Finding]
             yield Finding(RELEASE, "", f"{samples} samples with labels, but the manifest of {stage} has {live} live rows")
 
 
-def _files(store: Store, folder: str, stated: dict[str, str]) -> Iterator[Finding]:
-    """Every file against its checksum, and no file beside them. Fills `stated` with what SHA256SUMS says."""
+def touched(store: Store, version: str) -> Iterator[Finding]:
+    """What somebody did to a finished release by hand, as far as it is seen without reading the shards: files that are gone, are there beside it, or are others."""
+    yield from _files(store, release_folder(version), {}, shards=False)
+
+
+def _files(store: Store, folder: str, stated: dict[str, str], *, shards: bool = True) -> Iterator[Finding]:
+    """Every file (of shards only whether they are there, if so asked) against its checksum, and no file beside them. Fills `stated` with what SHA256SUMS says."""
     there = set(_walk(store, folder))
     text = store.read(f"{folder}/{SUMS}") if SUMS in there else b""
     stated |= {line[66:]: line[:64] for line in text.decode("utf-8", "replace").splitlines()}
     if not text or text != sums(stated) or RELEASE not in stated:
         yield Finding(SUMS, "", "is not there, or not what pack writes")
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashlib lets go of the interpreter
-        both = sorted(stated.keys() & there)
+        both = sorted(path for path in stated.keys() & there if shards or not is_shard(path))
         digests = dict(zip(both, threads.map(lambda path: sha256(store, f"{folder}/{path}"), both), strict=True))
     for path in sorted(stated.keys() | (there - {SUMS})):
         if path not in there:
             yield Finding(path, "", "is not there")
         elif path not in stated:
             yield Finding(path, "", f"is not in {SUMS}")
-        elif (digest := digests[path]) != stated[path]:
+        elif (digest := digests.get(path, stated[path])) != stated[path]:
             yield Finding(path, "", f"has sha256 {digest}, {SUMS} says {stated[path]}")
 
 
@@ -123,13 +142,16 @@ class _Seen:
     tally: Tally = field(default_factory=Tally)
     keys: set[str] = field(default_factory=set)
     split_of: dict[str, str] = field(default_factory=dict)  # recording to split
+    audio: str = "flac"  # ending of the audio
     apart: tuple[str, ...] = ()  # what else may not be in two splits: channel, speaker
     split_of_unit: dict[tuple[str, str], str] = field(default_factory=dict)
     subsets: dict[str, float] = field(default_factory=dict)  # seconds of each, from the smallest to the largest
 
 
 def _contents(store: Store, folder: str, release: Mapping[str, Any], *, decode: bool) -> Iterator[Finding]:
-    seen = _Seen(decode=decode, apart=_apart(release), subsets=dict.fromkeys(release.get("subsets") or {}, 0.0))
+    seen = _Seen(
+        decode=decode, audio=audio_format(release), apart=_apart(release), subsets=dict.fromkeys(release.get("subsets") or {}, 0.0)
+    )
     try:
         with store.open(f"{folder}/{INDEX}") as handle:
             index = groupby(_index(handle), key=lambda row: row["shard"])
@@ -191,7 +213,7 @@ def _shard(
                     seconds += yield from _sample(path, key, data, seen)
                 except (KeyError, TypeError, ValueError) as error:
                     yield Finding(path, key, f"its JSON cannot be used: {type(error).__name__}: {error}")
-                yield from _place(path, key, found, row)
+                yield from _place(path, key, found[seen.audio], found["json"], row)
     except (FileNotFoundError, tarfile.TarError, OSError) as error:
         yield Finding(path, "", f"cannot be read: {error}")
         return
@@ -224,13 +246,15 @@ def _sample(path: str, key: str, data: Mapping[str, bytes], seen: _Seen) -> Gene
     yield from _subsets(path, key, row, seen)
     seen.tally.add(row)
     try:
-        length, rate, channels = _heard(data["flac"], whole=seen.decode or zlib.crc32(key.encode()) % DECODED == 0)
+        length, rate, channels = _heard(data[seen.audio], whole=seen.decode or zlib.crc32(key.encode()) % DECODED == 0)
     except soundfile.LibsndfileError as error:
-        yield Finding(path, key, f"its FLAC does not decode: {error}")
+        yield Finding(path, key, f"its {seen.audio.upper()} does not decode: {error}")
     else:
         if channels != 1 or abs(length - row["duration"] * rate) > 1.5:
             yield Finding(
-                path, key, f"its FLAC holds {length} samples at {rate} Hz, {channels} channel(s); its JSON says {row['duration']} s"
+                path,
+                key,
+                f"its {seen.audio.upper()} holds {length} samples at {rate} Hz, {channels} channel(s); its JSON says {row['duration']} s",
             )
     return float(row["duration"])
 
@@ -260,10 +284,9 @@ def _subsets(path: str, key: str, row: Mapping[str, Any], seen: _Seen) -> Iterat
         seen.subsets[name] += row["duration"]
 
 
-def _place(path: str, key: str, found: Mapping[str, tarfile.TarInfo], row: Mapping[str, Any] | None) -> Iterator[Finding]:
-    flac, record = found["flac"], found["json"]
+def _place(path: str, key: str, audio: tarfile.TarInfo, record: tarfile.TarInfo, row: Mapping[str, Any] | None) -> Iterator[Finding]:
     place = {
-        "key": key, "shard": path, "offset": flac.offset_data, "size": flac.size, "json_offset": record.offset_data, "json_size": record.size,
+        "key": key, "shard": path, "offset": audio.offset_data, "size": audio.size, "json_offset": record.offset_data, "json_size": record.size,
     }  # fmt: skip
     if row != place:
         yield Finding(path, key, f"{INDEX} says {row and dict(row)}, the shard has {place}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from manifests.release import RELEASES, read_release
+from manifests.release import RELEASE, RELEASES, read_release, release_folder
 from manifests.store import Store
 from pipeline.contract import SilverError
 from pipeline.recipe import Recipe
+from stages.pack.after import untouched
 
 HOURS_COLUMNS = ("what", "name", "samples", "hours")
 
@@ -29,11 +30,16 @@ def to_follow(store: Store, version: str) -> str | None:
     """The release that a new one follows by itself: the last of those with a name. None for the first.
 
     Raises:
-        SilverError: two releases follow the same one, so that there are two last ones.
+        SilverError: two releases follow the same one, so that there are two last ones, or somebody touched one by hand.
     """
-    releases = {name: read_release(store, name) for name in store.names(RELEASES)}
-    if done := releases.get(version):
+    try:
+        done = read_release(store, version)
+    except ValueError as error:
+        folder = store.uri(release_folder(version))
+        raise SilverError(f"{folder}/{RELEASE} is no JSON ({error}): bring it back from a copy, or take the whole folder away") from error
+    if done:
         return done.get("after")
+    releases = {name: untouched(store, name) for name in store.names(RELEASES) if name != version}
     named = {name: release for name, release in releases.items() if release and not release["content"].startswith(name)}
     last = sorted(named.keys() - {release.get("after") for release in named.values()})
     if len(last) > 1:

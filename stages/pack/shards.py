@@ -22,12 +22,13 @@ import pyarrow.parquet as pq
 import soundfile
 
 from manifests.part import PartRef
-from manifests.release import STATE, UNLABELLED, release_folder
+from manifests.release import STATE, UNLABELLED, release_folder, sha256
 from manifests.schema import DROP, Row
 from manifests.store import Store
 from pipeline.contract import SilverError
 from stages.audio import SAMPLE_RATE, read_audio
 from stages.pack.after import same_shard
+from stages.pack.codec import Codec, encode_lossy
 from stages.pack.flac import cut
 from stages.pack.plan import Plan
 
@@ -38,7 +39,7 @@ PLACE = pa.schema(
     [
         ("key", pa.string()),
         ("shard", pa.string()),  # relative to the release
-        ("offset", pa.int64()),  # of the bytes of KEY.flac in the shard
+        ("offset", pa.int64()),  # of the bytes of the audio (KEY.flac) in the shard
         ("size", pa.int64()),
         ("json_offset", pa.int64()),  # of the bytes of KEY.json
         ("json_size", pa.int64()),
@@ -46,7 +47,7 @@ PLACE = pa.schema(
 )
 """Columns of the index before those of the segments."""
 
-ADDED = pa.schema([("split", pa.string()), ("subsets", pa.list_(pa.string()))])
+ADDED = pa.schema([("split", pa.string()), ("subsets", pa.list_(pa.string())), ("audio_format", pa.string())])
 
 LABEL_COLUMNS = ("labels", "words", "train_text", "student_text")
 """Beside the tiers (`text...`): what is not said of a sample without a label."""
@@ -88,6 +89,7 @@ class ShardJob:
     split: str
     text: bool
     subsets: tuple[str, ...] = ()
+    codec: Codec = "flac"
     before: Before | None = None
 
 
@@ -126,12 +128,18 @@ def pack_shard(job: ShardJob) -> str:
         plan = pq.ParquetFile(handle).read_row_group(job.number)
     table = _rows(job.store, plan.column("part").to_pylist(), plan.column("row").to_pylist())
     public = table.drop_columns([name for name in INTERNAL if name in table.column_names])
-    for column, values in zip(ADDED, ([job.split] * len(table), [list(job.subsets)] * len(table)), strict=True):
-        public = _set(public, column, pa.array(values, column.type))
+    for column, value in zip(ADDED, (job.split, list(job.subsets), job.codec), strict=True):
+        public = _set(public, column, pa.array([value] * len(table), column.type))
     if job.split == UNLABELLED:
         public, table = (_without_labels(some) for some in (public, table))
     if job.before and (same := same_shard(job.store, job.before.version, job.before.rows, public)) is not None:
-        job.store.copy(f"{release_folder(job.before.version)}/{job.path}", f"{release_folder(job.version)}/{job.path}")
+        before = f"{release_folder(job.before.version)}/{job.path}"
+        if not job.store.exists(before) or sha256(job.store, before) != job.before.info.sha256:
+            raise SilverError(
+                f"{job.store.uri(before)} is not what it was when release {job.before.version} was made: bring it back from a copy, "
+                "or make a release that follows none (silver release ... --after none)"
+            )
+        job.store.copy(before, f"{release_folder(job.version)}/{job.path}")
         _write_fragment(job, same.select(PLACE.names), public, job.before.info)
         return job.path
     record_types = {column.name: column.type for column in public.schema}
@@ -146,7 +154,7 @@ def pack_shard(job: ShardJob) -> str:
                     raise SilverError(
                         f"{key!r} cannot be the key of a sample: letters, digits, '-' and '_' only; see {job.path} of the plan"
                     )
-                offset, size = append(handle, tar, f"{key}.flac", encode(job.store, row))
+                offset, size = append(handle, tar, f"{key}.{job.codec}", encode(job.store, row, job.codec))
                 json_offset, json_size = append(handle, tar, f"{key}.json", to_json(record, record_types))
                 if job.text:
                     append(handle, tar, f"{key}.txt", (row["text"] or "").encode())
@@ -165,8 +173,9 @@ def read_fragment(store: Store, version: str, shard: str) -> tuple[pa.Table, Sha
     return table.replace_schema_metadata(None), info
 
 
-def encode(store: Store, row: Row) -> bytes:
+def encode(store: Store, row: Row, codec: Codec = "flac") -> bytes:
     """The span of a segment as 16-bit FLAC: exactly the samples of the recording. What is copied is not decoded; damage in it is found by `silver verify`.
+    Other codecs are encoded from the decoded samples.
 
     Raises:
         SilverError: the recording is missing, damaged or too short; the message names the file and what to run.
@@ -178,7 +187,7 @@ def encode(store: Store, row: Row) -> bytes:
     start, end = (round(row[name] * SAMPLE_RATE) for name in ("start", "end"))
     try:
         with store.open(row["audio_path"]) as handle:
-            if copied := cut(handle, start, end):
+            if codec == "flac" and (copied := cut(handle, start, end)):
                 return copied
         samples = read_audio(store, row)
     except FileNotFoundError as error:
@@ -192,6 +201,8 @@ def encode(store: Store, row: Row) -> bytes:
         )
     sink = io.BytesIO()
     pcm = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+    if codec != "flac":
+        return encode_lossy(pcm, codec)
     soundfile.write(sink, pcm, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return sink.getvalue()
 

@@ -50,7 +50,8 @@ def audio_format(release: Mapping[str, Any]) -> str:
     >>> audio_format({"members": ["flac", "json"]})
     'flac'
     """
-    return next(str(name) for name in release["members"] if name in AUDIO)
+    (found,) = (str(name) for name in release["members"] if name in AUDIO)
+    return found
 
 
 def release_folder(version: str) -> str:

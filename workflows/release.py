@@ -7,9 +7,11 @@ from typing import Any
 
 from manifests.release import RELEASE, RELEASES, read_release, release_folder
 from manifests.store import Store
+from manifests.verify import Finding, verify_folder, verify_release
 from pipeline.contract import SilverError
 from pipeline.recipe import Recipe
 from stages.pack.after import untouched
+from stages.pack.papers import check_papers
 
 HOURS_COLUMNS = ("what", "name", "samples", "hours")
 
@@ -45,6 +47,16 @@ def to_follow(store: Store, version: str) -> str | None:
     if len(last) > 1:
         raise SilverError(f"{version} could follow any of {', '.join(last)}: say which with --after, or --after none")
     return last[0] if last else None
+
+
+def read_back(store: Store, folder: str, *, fast: bool = False, decode: bool = False) -> list[Finding]:
+    """All that is wrong with a release, by its files, by the manifests of the corpus where it lies in one, and by what its card says."""
+    root, _, version = folder.rpartition("/")
+    if root == RELEASES:
+        found = list(verify_release(store, version, fast=fast, decode=decode))
+    else:
+        found = list(verify_folder(store, folder, fast=fast, decode=decode))
+    return found or list(check_papers(store, folder))
 
 
 def summary(release: dict[str, Any]) -> Iterator[dict[str, Any]]:

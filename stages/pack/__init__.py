@@ -45,7 +45,7 @@ from pipeline.contract import CorpusContext, CorpusStage, SilverError, StagePara
 from stages.pack.after import Base
 from stages.pack.changes import changes
 from stages.pack.codec import Codec
-from stages.pack.papers import write_papers
+from stages.pack.papers import PACK_VERSION, write_papers
 from stages.pack.patch import finish
 from stages.pack.plan import Plan, Shard, Wanted, make_plan
 from stages.pack.shards import ADDED, PLACE, Before, ShardInfo, ShardJob, finished, pack_shard, read_fragment, state_folder, write_plan
@@ -61,7 +61,7 @@ _INDEX_ROWS = 16384  # rows of a row group of the index
 class Pack(CorpusStage):
     """Write the live segments as deterministic WebDataset shards with an index, checksums and a dataset card."""
 
-    name, version = "pack", "4"
+    name, version = "pack", PACK_VERSION
     reads = ("audio_path",)
     adds = pa.schema([*ADDED, ("shard", pa.string()), ("shard_offset", pa.int64())])
     """`shard` is relative to the corpus root; `shard_offset` is where the audio of the segment begins in it."""

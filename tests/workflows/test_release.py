@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pipeline.contract import SilverError
+from tests.corpus import silver
+from tests.manifests.test_verify import reseal
 from tests.small_corpus import SmallCorpus, small_corpus
-from workflows.release import to_follow
+from workflows.release import read_back, to_follow
 
 
 @pytest.fixture
@@ -84,3 +87,40 @@ def test_the_last_one_with_a_name_is_followed_and_two_last_ones_are_asked_about(
     corpus.pack(version="other", shard_seconds=4)
     with pytest.raises(SilverError, match="could follow any of other, v1"):
         to_follow(corpus.store, "v2")
+
+
+PAPERS: list[tuple[str, Callable[[str], str], str]] = [
+    ("README.md", lambda text: text.replace("CC-BY-4.0", "CC0-1.0"), "README.md: does not say what release.json says"),
+    (
+        "croissant.json",
+        lambda text: text.replace("hours of speech", "years of speech"),
+        "croissant.json: does not say what release.json says",
+    ),
+    ("figures/hours.svg", lambda text: text.replace("train", "other"), "figures/hours.svg: does not say what release.json says"),
+    (
+        "release.json",
+        lambda text: text.replace('"bin_seconds": 1.0', '"bin_seconds": 2.0'),
+        "release.json: its statistics are not those of index",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "said"), PAPERS, ids=[name for name, _, _ in PAPERS])
+def test_a_card_that_says_other_things_than_the_data_is_found_under_right_checksums(
+    corpus: SmallCorpus, name: str, change: Callable[[str], str], said: str
+) -> None:
+    path = Path(corpus.store.path("releases/v1")) / name
+    path.write_text(change(path.read_text()))
+    reseal(corpus.store, path.parents[1] if "/" in name else path.parent)
+    found = [str(finding) for finding in read_back(corpus.store, "releases/v1")]
+    assert any(finding.startswith(said) for finding in found), found
+
+
+def test_a_copy_of_a_release_is_read_back_wherever_it_lies(corpus: SmallCorpus, tmp_path: Path) -> None:
+    shutil.copytree(corpus.store.path("releases/v1"), tmp_path / "somewhere/else")
+    done = silver("verify", str(tmp_path / "somewhere/else"))
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/somewhere/else: every shard, hash, sample and count is right\n"), done.stderr
+    flip(tmp_path / "somewhere/else/README.md")
+    assert "README.md" in silver("verify", str(tmp_path / "somewhere/else")).stdout
+    for nothing in (tmp_path, tmp_path / "nowhere"):
+        assert "is not a release folder" in silver("verify", str(nothing)).stderr

@@ -1,7 +1,7 @@
 """A release: the folder that leaves the house. Where its files lie, and what its counts are counts of.
 
 ```
-releases/<version>/<split>/<split>-000000.tar   shards: KEY.flac, KEY.json and, if asked for, KEY.txt a sample
+releases/<version>/<split>/<split>-000000.tar   shards: KEY.flac (or KEY.opus, KEY.mp3), KEY.json and, if asked for, KEY.txt a sample
 releases/<version>/index.parquet                one row a sample, in the order of the shards
 releases/<version>/README.md                    the dataset card
 releases/<version>/figures/*.svg                its figures
@@ -32,6 +32,9 @@ TRAIN, UNLABELLED = "train", "unlabelled"
 LEAKS = "leaks.json"
 """Beside the parts of the manifest of `split`: how splits were made, and what of test sets and earlier releases was found in the corpus."""
 
+AUDIO = ("flac", "opus", "mp3")
+"""Endings of the audio of a sample; a release has one of them."""
+
 PLACES = ("key", "shard", "offset", "size", "json_offset", "json_size")
 """Columns of the index that say where a sample lies; the others are those of its JSON."""
 
@@ -39,6 +42,16 @@ GROUPS = ("split", "language", "channel", "licence")
 """What samples and hours are counted by."""
 SUBSETS = "subsets"
 """Counted too, where there are any; a sample is in several."""
+
+
+def audio_format(release: Mapping[str, Any]) -> str:
+    """Ending of the audio of its samples.
+
+    >>> audio_format({"members": ["flac", "json"]})
+    'flac'
+    """
+    (found,) = (str(name) for name in release["members"] if name in AUDIO)
+    return found
 
 
 def release_folder(version: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import tarfile
 import zlib
@@ -17,7 +18,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from manifests.release import INDEX, RELEASE, RELEASES, SUMS, TRAIN, UNLABELLED, Tally, is_shard, read_release, release_folder, sha256, sums
+from manifests.corpus import connect, select_files
+from manifests.release import (
+    INDEX,
+    PLACES,
+    RELEASE,
+    RELEASES,
+    SUMS,
+    TRAIN,
+    UNLABELLED,
+    Tally,
+    audio_format,
+    is_shard,
+    read_release,
+    release_folder,
+    sha256,
+    sums,
+)
 from manifests.store import Store
 
 DECODED = 20
@@ -41,15 +58,29 @@ class Finding:
         return f"{self.file}{f' {self.key}' if self.key else ''}: {self.problem}"
 
 
+HELD_WORDS = 6
+"""Words from which on a text of dev or test must not be one of train too, where the splits were made by text; see `stages.split`."""
+
+
 def verify_release(store: Store, version: str, *, fast: bool = False, decode: bool = False) -> Iterator[Finding]:
-    """What is wrong with a release; nothing if all is well. `fast` compares checksums and does not look into the shards; `decode` decodes the audio of all
-    samples, and not of one in `DECODED` (of the others, length, rate and channels are taken from the head).
+    """What is wrong with a release of a corpus; nothing if all is well. `fast` compares checksums and does not look into the shards; `decode` decodes the audio
+    of all samples, and not of one in `DECODED` (of the others, length, rate and channels are taken from the head).
 
     >>> import tempfile
     >>> [str(finding) for finding in verify_release(Store(tempfile.mkdtemp()), "v1")]
     ['release.json: is not there: the release does not exist, or was never finished (run pack again)']
     """
-    folder = release_folder(version)
+    found = list(verify_folder(store, release_folder(version), fast=fast, decode=decode))
+    yield from found
+    if not any(finding.file in {RELEASE, SUMS} for finding in found):
+        release = read_release(store, version)
+        if release["version"] != version:
+            yield Finding(RELEASE, "", f"is that of release {release['version']}")
+        yield from _conservation(store, release)
+
+
+def verify_folder(store: Store, folder: str, *, fast: bool = False, decode: bool = False) -> Iterator[Finding]:
+    """The same of a release wherever it lies, `folder` relative to the store, by its files alone."""
     if not store.exists(f"{folder}/{RELEASE}"):
         yield Finding(RELEASE, "", "is not there: the release does not exist, or was never finished (run pack again)")
         return
@@ -60,18 +91,26 @@ def verify_release(store: Store, version: str, *, fast: bool = False, decode: bo
         yield finding
     if damaged & {RELEASE, SUMS}:
         return  # there is nothing left to compare the shards with
-    release = read_release(store, version)
+    try:
+        yield from _told(store, folder, json.loads(store.read(f"{folder}/{RELEASE}")), stated, fast=fast, decode=decode)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        yield Finding(RELEASE, "", f"does not say what pack writes: {type(error).__name__}: {error}")
+
+
+def _told(
+    store: Store, folder: str, release: Mapping[str, Any], stated: Mapping[str, str], *, fast: bool, decode: bool
+) -> Iterator[Finding]:
+    """What `release.json` says, against the checksums and the shards."""
     shards = {shard["path"]: shard["sha256"] for shard in release["shards"]}
     if {path: digest for path, digest in stated.items() if is_shard(path)} != shards:
         yield Finding(RELEASE, "", f"lists other shards than {SUMS}")
-    if release["version"] != version:
-        yield Finding(RELEASE, "", f"is that of release {release['version']}")
     dropped = sum(group["rows"] for group in release["dropped"].values())
     if release["rows"] != release["counts"]["samples"] + dropped:
         yield Finding(RELEASE, "", f"{release['rows']} rows, but {release['counts']['samples']} samples and {dropped} dropped")
-    yield from _conservation(store, release)
     if not fast:
         yield from _contents(store, folder, release, decode=decode)
+        if "text" in release.get("splits", {}).get("by", ()):
+            yield from _texts(store, f"{folder}/{INDEX}")
 
 
 def _conservation(store: Store, release: Mapping[str, Any]) -> Iterator[Finding]:
@@ -86,22 +125,44 @@ def _conservation(store: Store, release: Mapping[str, Any]) -> Iterator[Finding]
             yield Finding(RELEASE, "", f"{samples} samples with labels, but the manifest of {stage} has {live} live rows")
 
 
-def _files(store: Store, folder: str, stated: dict[str, str]) -> Iterator[Finding]:
-    """Every file against its checksum, and no file beside them. Fills `stated` with what SHA256SUMS says."""
+def touched(store: Store, version: str) -> Iterator[Finding]:
+    """What somebody did to a finished release by hand, as far as it is seen without reading the shards: files that are gone, are there beside it, or are others."""
+    yield from _files(store, release_folder(version), {}, shards=False)
+
+
+def _texts(store: Store, index: str) -> Iterator[Finding]:
+    """Texts of train that are word for word those of a split that is held out. Whether a longer one contains them, `split` looked at."""
+    with connect() as connection:
+        if not store.local:
+            connection.register_filesystem(store.fs)
+        rows = select_files(store, [index])
+        columns = {row[0] for row in connection.execute(f"DESCRIBE {rows}").fetchall()}
+        if "text" not in columns:
+            return
+        query = f"""
+            WITH rows AS (SELECT key, shard, split, lower(trim(text)) AS text FROM ({rows}) WHERE len(string_split(trim(text), ' ')) >= {HELD_WORDS})
+            SELECT train.shard, train.key, held.key FROM rows AS train JOIN rows AS held USING (text)
+            WHERE train.split = '{TRAIN}' AND held.split NOT IN ('{TRAIN}', '{UNLABELLED}') ORDER BY ALL"""
+        for shard, key, other in connection.execute(query).fetchall():
+            yield Finding(shard, key, f"says what {other} says, which is held out")
+
+
+def _files(store: Store, folder: str, stated: dict[str, str], *, shards: bool = True) -> Iterator[Finding]:
+    """Every file (of shards only whether they are there, if so asked) against its checksum, and no file beside them. Fills `stated` with what SHA256SUMS says."""
     there = set(_walk(store, folder))
     text = store.read(f"{folder}/{SUMS}") if SUMS in there else b""
     stated |= {line[66:]: line[:64] for line in text.decode("utf-8", "replace").splitlines()}
     if not text or text != sums(stated) or RELEASE not in stated:
         yield Finding(SUMS, "", "is not there, or not what pack writes")
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashlib lets go of the interpreter
-        both = sorted(stated.keys() & there)
+        both = sorted(path for path in stated.keys() & there if shards or not is_shard(path))
         digests = dict(zip(both, threads.map(lambda path: sha256(store, f"{folder}/{path}"), both), strict=True))
     for path in sorted(stated.keys() | (there - {SUMS})):
         if path not in there:
             yield Finding(path, "", "is not there")
         elif path not in stated:
             yield Finding(path, "", f"is not in {SUMS}")
-        elif (digest := digests[path]) != stated[path]:
+        elif (digest := digests.get(path, stated[path])) != stated[path]:
             yield Finding(path, "", f"has sha256 {digest}, {SUMS} says {stated[path]}")
 
 
@@ -123,13 +184,17 @@ class _Seen:
     tally: Tally = field(default_factory=Tally)
     keys: set[str] = field(default_factory=set)
     split_of: dict[str, str] = field(default_factory=dict)  # recording to split
+    audio: str = "flac"  # ending of the audio
+    inside: list[str] = field(default_factory=list)  # subsets of all samples of the shard that is read
     apart: tuple[str, ...] = ()  # what else may not be in two splits: channel, speaker
     split_of_unit: dict[tuple[str, str], str] = field(default_factory=dict)
     subsets: dict[str, float] = field(default_factory=dict)  # seconds of each, from the smallest to the largest
 
 
 def _contents(store: Store, folder: str, release: Mapping[str, Any], *, decode: bool) -> Iterator[Finding]:
-    seen = _Seen(decode=decode, apart=_apart(release), subsets=dict.fromkeys(release.get("subsets") or {}, 0.0))
+    seen = _Seen(
+        decode=decode, audio=audio_format(release), apart=_apart(release), subsets=dict.fromkeys(release.get("subsets") or {}, 0.0)
+    )
     try:
         with store.open(f"{folder}/{INDEX}") as handle:
             index = groupby(_index(handle), key=lambda row: row["shard"])
@@ -140,6 +205,7 @@ def _contents(store: Store, folder: str, release: Mapping[str, Any], *, decode: 
                     following = next(index, None)
                 else:
                     rows = []
+                seen.inside = shard["subsets"]
                 yield from _shard(store, folder, shard, sorted(release["members"]), rows, seen)
             if following is not None:
                 yield Finding(INDEX, "", f"the rows of {following[0]} are not where they belong")
@@ -164,8 +230,14 @@ def _apart(release: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _index(handle: BinaryIO) -> Iterator[dict[str, Any]]:
-    columns = ["key", "shard", "offset", "size", "json_offset", "json_size"]
-    for batch in pq.ParquetFile(handle).iter_batches(columns=columns):
+    """Rows of the index: where a sample lies, and what its JSON says in columns that hold one value each (of single precision, the JSON has other digits)."""
+    file = pq.ParquetFile(handle)
+    plain = [
+        column.name
+        for column in file.schema_arrow
+        if column.name in PLACES or pa.types.is_string(column.type) or pa.types.is_float64(column.type) or pa.types.is_integer(column.type)
+    ]
+    for batch in file.iter_batches(columns=plain, batch_size=4096):
         yield from batch.to_pylist()
 
 
@@ -188,15 +260,17 @@ def _shard(
                 seen.keys.add(key)
                 data = {name: _read(handle, member) for name, member in found.items()}
                 try:
-                    seconds += yield from _sample(path, key, data, seen)
+                    seconds += yield from _sample(path, key, data, row or {}, seen)
                 except (KeyError, TypeError, ValueError) as error:
                     yield Finding(path, key, f"its JSON cannot be used: {type(error).__name__}: {error}")
-                yield from _place(path, key, found, row)
+                yield from _place(path, key, found[seen.audio], found["json"], row)
     except (FileNotFoundError, tarfile.TarError, OSError) as error:
         yield Finding(path, "", f"cannot be read: {error}")
         return
     if left := list(rows):
         yield Finding(path, "", f"{INDEX} has {len(left)} more samples")
+    if (size := store.fs.size(store.path(f"{folder}/{path}"))) != shard["bytes"]:
+        yield Finding(path, "", f"has {size} bytes; {RELEASE} says {shard['bytes']}")
     if samples != shard["samples"] or seconds != shard["seconds"]:
         yield Finding(path, "", f"holds {samples} samples, {seconds:g} s; {RELEASE} says {shard['samples']}, {shard['seconds']:g} s")
 
@@ -206,9 +280,10 @@ def _read(handle: BinaryIO, member: tarfile.TarInfo) -> bytes:
     return handle.read(member.size)
 
 
-def _sample(path: str, key: str, data: Mapping[str, bytes], seen: _Seen) -> Generator[Finding, None, float]:
+def _sample(path: str, key: str, data: Mapping[str, bytes], index: Mapping[str, Any], seen: _Seen) -> Generator[Finding, None, float]:
     """One sample; returns its seconds. Raises ValueError, KeyError or TypeError for JSON that is none."""
     row = json.loads(data["json"])
+    yield from _same(path, key, row, data.get("txt"), index)
     if row["segment_id"] != key:
         yield Finding(path, key, f"its JSON is that of {row['segment_id']}")
     if row["split"] != path.partition("/")[0]:
@@ -224,15 +299,28 @@ def _sample(path: str, key: str, data: Mapping[str, bytes], seen: _Seen) -> Gene
     yield from _subsets(path, key, row, seen)
     seen.tally.add(row)
     try:
-        length, rate, channels = _heard(data["flac"], whole=seen.decode or zlib.crc32(key.encode()) % DECODED == 0)
+        length, rate, channels = _heard(data[seen.audio], whole=seen.decode or zlib.crc32(key.encode()) % DECODED == 0)
     except soundfile.LibsndfileError as error:
-        yield Finding(path, key, f"its FLAC does not decode: {error}")
+        yield Finding(path, key, f"its {seen.audio.upper()} does not decode: {error}")
     else:
         if channels != 1 or abs(length - row["duration"] * rate) > 1.5:
             yield Finding(
-                path, key, f"its FLAC holds {length} samples at {rate} Hz, {channels} channel(s); its JSON says {row['duration']} s"
+                path,
+                key,
+                f"its {seen.audio.upper()} holds {length} samples at {rate} Hz, {channels} channel(s); its JSON says {row['duration']} s",
             )
     return float(row["duration"])
+
+
+def _same(path: str, key: str, row: Mapping[str, Any], text: bytes | None, index: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether JSON, index and text file say the same of a sample."""
+    missing = {name for name, value in index.items() if isinstance(value, float) and math.isnan(value)}  # JSON has no NaN
+    if index.get("key") == key:
+        others = [name for name, value in index.items() if name not in PLACES and row[name] != (None if name in missing else value)]
+        if others:
+            yield Finding(path, key, f"{INDEX} has another {', '.join(others)} than its JSON")
+    if text is not None and text.decode() != (row["text"] or ""):
+        yield Finding(path, key, "its text is not that of its JSON")
 
 
 def _heard(data: bytes, *, whole: bool) -> tuple[int, int, int]:
@@ -245,8 +333,10 @@ def _heard(data: bytes, *, whole: bool) -> tuple[int, int, int]:
 
 
 def _subsets(path: str, key: str, row: Mapping[str, Any], seen: _Seen) -> Iterator[Finding]:
-    """A sample of a subset is one of all larger subsets, and of train."""
+    """A sample of a subset is one of all larger subsets, and of train; a shard is of the same subsets as its samples."""
     named, order = set(row.get("subsets") or ()), list(seen.subsets)
+    if named != set(seen.inside):
+        yield Finding(path, key, f"is in the subsets {sorted(named)}; {RELEASE} says of the shard {seen.inside}")
     if not order or not named:
         return
     for name in sorted(named - seen.subsets.keys()):
@@ -260,10 +350,10 @@ def _subsets(path: str, key: str, row: Mapping[str, Any], seen: _Seen) -> Iterat
         seen.subsets[name] += row["duration"]
 
 
-def _place(path: str, key: str, found: Mapping[str, tarfile.TarInfo], row: Mapping[str, Any] | None) -> Iterator[Finding]:
-    flac, record = found["flac"], found["json"]
+def _place(path: str, key: str, audio: tarfile.TarInfo, record: tarfile.TarInfo, row: Mapping[str, Any] | None) -> Iterator[Finding]:
     place = {
-        "key": key, "shard": path, "offset": flac.offset_data, "size": flac.size, "json_offset": record.offset_data, "json_size": record.size,
+        "key": key, "shard": path, "offset": audio.offset_data, "size": audio.size, "json_offset": record.offset_data, "json_size": record.size,
     }  # fmt: skip
-    if row != place:
-        yield Finding(path, key, f"{INDEX} says {row and dict(row)}, the shard has {place}")
+    said = row and {name: row[name] for name in PLACES}
+    if said != place:
+        yield Finding(path, key, f"{INDEX} says {said}, the shard has {place}")

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+AUDIO = {"flac", "opus", "mp3"}
+
 
 def read(scratch: Path, *folders: tuple[Path, str]) -> dict[str, list[dict[str, Any]]]:
     """What `datasets` reads of release folders, each by `card` or by `shards` alone: `<folder> <way> streaming` and `... whole` to
@@ -62,10 +64,11 @@ def samples(folder: Path, way: str, *, streaming: bool) -> Any:
         else:
             dataset = load_dataset("webdataset", data_files={split: f"{folder}/{split}/{split}-*.tar"}, split=split, streaming=streaming)
         for sample in dataset:
-            decoded = sample["flac"].get_all_samples().data[0].numpy()
+            (audio,) = AUDIO & sample.keys()
+            decoded = sample[audio].get_all_samples().data[0].numpy()
             yield {
-                "split": split, "key": sample["__key__"], "json": sample["json"], "txt": sample["txt"],
-                "type": str(dataset.features["flac"]), "samples": (decoded * 32768).astype(int).tolist(),
+                "split": split, "key": sample["__key__"], "json": sample["json"], "txt": sample.get("txt"),
+                "type": str(dataset.features[audio]), "samples": (decoded * 32768).astype(int).tolist(),
             }  # fmt: skip
 
 

@@ -44,12 +44,13 @@ from manifests.takedown import COLUMNS, TAKEN_DOWN, Requests, public, read_taked
 from pipeline.contract import CorpusContext, CorpusStage, SilverError, StageParams
 from stages.pack.after import Base
 from stages.pack.changes import changes
-from stages.pack.papers import write_papers
+from stages.pack.codec import Codec
+from stages.pack.papers import PACK_VERSION, write_papers
 from stages.pack.patch import finish
 from stages.pack.plan import Plan, Shard, Wanted, make_plan
 from stages.pack.shards import ADDED, PLACE, Before, ShardInfo, ShardJob, finished, pack_shards, read_fragment, state_folder, write_plan
 from stages.pack.statistics import statistics
-from stages.pack.subsets import Subset
+from stages.pack.subsets import Subset, lacking
 
 DUPLICATE = "duplicate_audio"
 
@@ -61,11 +62,11 @@ _INDEX_ROWS = 16384  # rows of a row group of the index
 class Pack(CorpusStage):
     """Write the live segments as deterministic WebDataset shards with an index, checksums and a dataset card."""
 
-    name, version = "pack", "4"
+    name, version = "pack", PACK_VERSION
     reads = ("audio_path",)
     adds = pa.schema([*ADDED, ("shard", pa.string()), ("shard_offset", pa.int64())])
-    """`shard` is relative to the corpus root; `shard_offset` is where the FLAC of the segment begins in it."""
-    packages: ClassVar[tuple[str, ...]] = ("soundfile", "numpy", "pyarrow")
+    """`shard` is relative to the corpus root; `shard_offset` is where the audio of the segment begins in it."""
+    packages: ClassVar[tuple[str, ...]] = ("soundfile", "numpy", "pyarrow", "av")
 
     class Params(StageParams):
         """What is in a release, and in which order."""
@@ -74,7 +75,13 @@ class Pack(CorpusStage):
             None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64,
             description="name of the release; by default 12 hex digits that stand for its content",
         )  # fmt: skip
-        shard_seconds: float = Field(3600.0, gt=0, description="seconds of audio in one shard (an hour is about 60 MB)")
+        shard_seconds: float = Field(
+            3600.0, gt=0, description="seconds of audio in one shard: an hour is about 60 MB of FLAC, 60000 seconds are 1 GB"
+        )
+        codec: Codec = Field(
+            "flac",
+            description="flac: every sample, copied where it can be; opus (32 kbit/s) and mp3 (64 kbit/s): smaller, lossy, encoded anew",
+        )
         seed: int = Field(0, description="seed of the order of the samples")
         subsets: list[Subset] = Field(
             [], description="nested subsets of train, the smallest first: name, hours at most, when (a rule); each is a list of shards"
@@ -144,7 +151,7 @@ class Pack(CorpusStage):
         content = self._content(parts, audit, base, splits, sorted(plan.taken_seconds) + sorted(plan.taken_ids))
         version = params.version or content[:12]
         for subset in params.subsets:
-            if subset.hours and plan.subset_hours[subset.name] < 0.95 * subset.hours:
+            if lacking(subset.hours, plan.subset_hours[subset.name]):
                 context.report(f"subset {subset.name} asks for {subset.hours:g} hours, and {plan.subset_hours[subset.name]:.2f} can be had")
         finish(context.store, version)
         if plan.taken_seconds and read_release(context.store, version).get("content", content) != content:
@@ -156,7 +163,7 @@ class Pack(CorpusStage):
             self._pack(version, content, plan, parts, base, context)
             self._finish(version, content, audit, plan, parts, base, splits, context)
         context.store.remove(state_folder(version))
-        yield from _tables(context.store, version, plan, parts)
+        yield from _tables(context.store, version, plan, parts, params.codec)
 
     def _content(
         self, parts: Sequence[PartRef], audit: Mapping[str, Any], base: Base | None, splits: Mapping[str, Any], taken_down: Sequence[str]
@@ -179,7 +186,17 @@ class Pack(CorpusStage):
         store.write(f"{state_folder(version)}/{_CONTENT}", content.encode())
         done = finished(store, version, [shard.path for shard in plan.shards])
         jobs = [
-            ShardJob(store, version, number, shard.path, shard.split, self.params.text, shard.subsets, self._before(base, shard))
+            ShardJob(
+                store,
+                version,
+                number,
+                shard.path,
+                shard.split,
+                self.params.text,
+                shard.subsets,
+                self.params.codec,
+                self._before(base, shard),
+            )
             for number, shard in enumerate(plan.shards)
             if shard.path not in done
         ]
@@ -198,7 +215,7 @@ class Pack(CorpusStage):
 
     def _format(self) -> dict[str, Any]:
         """What decides the bytes of a shard beside its rows."""
-        return {"pack": self.version, "text": self.params.text}
+        return {"pack": self.version, "text": self.params.text, "codec": self.params.codec}
 
     def _finish(
         self, version: str, content: str, audit: Mapping[str, Any], plan: Plan, parts: Sequence[PartRef], base: Base | None,
@@ -245,7 +262,7 @@ class Pack(CorpusStage):
             "dropped": dropped,
             **({"takedowns": public(plan.taken_seconds, read_takedowns(store))} if plan.taken_seconds else {}),
             **({"audit": audit} if audit else {}),
-            "members": ["flac", "json", *(["txt"] if self.params.text else [])],
+            "members": [self.params.codec, "json", *(["txt"] if self.params.text else [])],
             "shards": [asdict(info) for info in infos],
             "statistics": statistics(store, f"{folder}/{INDEX}"),
         }
@@ -350,7 +367,7 @@ def _software(own: Sequence[str], stages: Sequence[Mapping[str, Any]]) -> dict[s
     return {name: ", ".join(sorted(found)) for name, found in sorted(versions.items())}
 
 
-def _tables(store: Store, version: str, plan: Plan, parts: Sequence[PartRef]) -> Iterator[pa.Table]:
+def _tables(store: Store, version: str, plan: Plan, parts: Sequence[PartRef], codec: str) -> Iterator[pa.Table]:
     """The rows of each input part with where they went."""
     folder = release_folder(version)
     with store.open(f"{folder}/{INDEX}") as handle:
@@ -364,7 +381,7 @@ def _tables(store: Store, version: str, plan: Plan, parts: Sequence[PartRef]) ->
         columns |= {name: table.column(name).to_pylist() for name in ("drop_reason", "drop_detail")}
         for sample in order[bounds[number] : bounds[number + 1]]:
             row, shard = plan.row[sample], plan.shards[shard_of[sample]]
-            place: tuple[Any, ...] = (shard.split, list(shard.subsets), f"{folder}/{shard.path}", int(offsets[sample]))
+            place: tuple[Any, ...] = (shard.split, list(shard.subsets), codec, f"{folder}/{shard.path}", int(offsets[sample]))
             for name, value in zip(Pack.adds.names, place, strict=True):
                 columns[name][row] = value
         for row, kept in plan.duplicates.get(number, {}).items():

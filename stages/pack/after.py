@@ -11,9 +11,27 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manifests.release import INDEX, PLACES, read_release, release_folder
+from manifests.release import INDEX, PLACES, RELEASE, RELEASES, read_release, release_folder
 from manifests.store import Store
+from manifests.verify import touched
 from pipeline.contract import SilverError
+
+
+def untouched(store: Store, version: str) -> dict[str, Any]:
+    """`release.json`, or nothing if the release is not there or not finished.
+
+    Raises:
+        SilverError: files of it are gone, are others, or lie beside it: nothing can be built on what it says.
+    """
+    if not store.exists(f"{release_folder(version)}/{RELEASE}"):
+        return {}
+    if found := list(touched(store, version)):
+        lines = "\n".join(f"  {finding}" for finding in found[:10])
+        raise SilverError(
+            f"release {version} was touched after it was made, and others are made after it:\n{lines}\n"
+            f"Bring it back as it was (from a copy, or by the command that was killed), or take the whole folder away: {store.uri(release_folder(version))}"
+        )
+    return read_release(store, version)
 
 
 @dataclass
@@ -35,10 +53,10 @@ class Base:
 
     @staticmethod
     def read(store: Store, version: str) -> Base:
-        """Raises SilverError if it is no finished release."""
-        release = read_release(store, version)
+        """Raises SilverError if it is no finished release, or is not what it was."""
+        release = untouched(store, version)
         if not release:
-            there = [name for name in store.names("releases") if read_release(store, name)]
+            there = [name for name in store.names(RELEASES) if store.exists(f"{release_folder(name)}/{RELEASE}")]
             raise SilverError(f"there is no finished release {version!r} to follow; there are {', '.join(there) or 'none'}")
         listed = release["shards"]  # in the order of the index
         with store.open(f"{release_folder(version)}/{INDEX}") as handle:

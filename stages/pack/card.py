@@ -13,14 +13,14 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from manifests.release import CROISSANT, GROUPS, INDEX, SUMS, TRAIN, UNLABELLED
+from manifests.release import CROISSANT, GROUPS, INDEX, SUMS, TRAIN, UNLABELLED, audio_format
 from stages.audio import SAMPLE_RATE
 from stages.pack import facts
 from stages.pack.credits import licence_sections
 from stages.pack.figures import figures
 from stages.pack.licences import UNKNOWN, name
 from stages.pack.markdown import bullets, by_size, cell, figure, table
-from stages.pack.sections import error, expected, formats, history, made, unlabelled, warnings
+from stages.pack.sections import caps, error, expected, history, made, unlabelled, warnings
 
 _HEADINGS = {"channel": "channel (domain)", "subsets": "subset"}
 
@@ -49,7 +49,7 @@ import soundfile
 import webdataset
 
 for sample in webdataset.WebDataset(sorted(glob.glob("{split}/*.tar")), shardshuffle=False):
-    audio, rate = soundfile.read(io.BytesIO(sample["flac"]))
+    audio, rate = soundfile.read(io.BytesIO(sample["{audio}"]))
     row = json.loads(sample["json"])
 ```
 
@@ -60,7 +60,7 @@ import os
 from datasets import load_dataset
 
 for sample in load_dataset(os.getcwd(), split="{split}", streaming=True):
-    audio = sample["flac"].get_all_samples()
+    audio = sample["{audio}"].get_all_samples()
     row = sample["json"]
 ```
 
@@ -73,7 +73,7 @@ from lhotse import CutSet, Recording, SupervisionSegment
 
 def cut(sample):
     row = json.loads(sample["json"])
-    cut = Recording.from_bytes(sample["flac"], row["segment_id"]).to_cut()
+    cut = Recording.from_bytes(sample["{audio}"], row["segment_id"]).to_cut()
     cut.supervisions = [
         SupervisionSegment(row["segment_id"], row["segment_id"], 0.0, cut.duration, text={text}, language=row["language"], speaker=row["speaker"])
     ]
@@ -82,7 +82,7 @@ def cut(sample):
 cuts = CutSet.from_cuts(map(cut, webdataset.WebDataset(sorted(glob.glob("{split}/*.tar")), shardshuffle=False)))
 ```
 
-One sample without reading its shard: `{index}` holds, for every key, the shard and the offset and size of its FLAC and its JSON.
+One sample without reading its shard: `{index}` holds, for every key, the shard and the offset and size of its audio and its JSON.
 To check every byte: `sha256sum --check {sums}`.
 """
 
@@ -95,16 +95,18 @@ def card(release: Mapping[str, Any], schema: pa.Schema) -> str:
     sections = [
         f"# {cell(facts.title(release))} {release['version']}",
         cell(release["recipe"].get("description") or ""),
-        f"{counts['samples']} segments, {counts['hours']} hours of speech ({SAMPLE_RATE} Hz, mono, {formats(release)}) with machine-made labels.",
+        f"{counts['samples']} segments, {counts['hours']} hours of speech ({SAMPLE_RATE} Hz, mono, {audio_format(release).upper()}) with machine-made labels.",
         *warnings(release),
         drawn["hours"],
         *(f"## By {_HEADINGS.get(group, group)}\n\n{table((group, 'samples', 'hours'), by_size(counts[group]))}" for group in groups),
+        caps(release),
         unlabelled(counts["split"].get(UNLABELLED)),
         drawn["duration"],
         _READING.strip().format(
             split=max(counts["split"], key=lambda split: int(counts["split"][split]["samples"])),
             index=INDEX,
             sums=SUMS,
+            audio=audio_format(release),
             text='row["text"]' if "text" in schema.names else "None",
         ),
         "## How right the labels are\n\n" + error(release.get("audit")),
@@ -137,7 +139,7 @@ def _metadata(release: Mapping[str, Any], schema: pa.Schema, name: str) -> dict[
     sample: list[dict[str, Any]] = [
         {"name": "__key__", "dtype": "string"},
         {"name": "__url__", "dtype": "string"},
-        {"name": "flac", "dtype": {"audio": {"sampling_rate": SAMPLE_RATE}}},
+        {"name": audio_format(release), "dtype": {"audio": {"sampling_rate": SAMPLE_RATE}}},
         {"name": "json", "struct": [_feature(column) for column in sorted(schema, key=lambda column: str(column.name))]},
         *([{"name": "txt", "dtype": "string"}] if "txt" in release["members"] else []),
     ]

@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from manifests.release import RELEASES, audio_format
 from stages.audio import SAMPLE_RATE
 from stages.pack.licences import UNKNOWN
+from stages.pack.subsets import lacking
 
 LABELS = "The labels were made or chosen by machines; no person checked them one by one."
 UNMEASURED = "The labels were made by machines and their error has not been measured yet. `silver audit` draws a sample, lets a person correct it, and states it."
@@ -60,11 +62,21 @@ def _splits(release: Mapping[str, Any]) -> list[str]:
     """What keeps the splits apart."""
     by = release.get("splits", {}).get("by", [])
     found = ["No recording is in two splits." + (f" Nor is {_and(by)}, as far as it is known." if by else "")]
-    if len(release["counts"]["split"]) > 1 and not {"speaker", "voice"} & set(by):
+    told_apart = "voice" in by or ("speaker" in by and "speaker" not in release["statistics"]["empty_columns"])
+    if len(release["counts"]["split"]) > 1 and not told_apart:
         found.append("Speakers can be in two splits: they are not told apart across recordings.")
     if against := release.get("splits", {}).get("against"):
-        found.append(f"It was compared with the test sets {', '.join(against)}; what was found there is said above, if anything was.")
-    return found
+        found.append(f"It was compared with the test sets {', '.join(against)}; what was found there is said here, if anything was.")
+    return [*found, *(_leak(leak) for leak in release.get("leaks") or ())]
+
+
+def _leak(leak: Mapping[str, Any]) -> str:
+    waived = "waived by whoever made this release" if leak.get("waived") else "too little to stop it"
+    share = f" ({leak['share']:.1%} of the set)" if leak.get("share") is not None else ""
+    what = f"{leak['count']} times the same {leak['kind']}"
+    if leak["set"] == RELEASES:
+        return f"Leak between splits: {what} in two splits that earlier releases published, {waived}."
+    return f"Leak of the test set {' '.join(str(leak['set']).split())}: {what}{share}, {waived}."
 
 
 def _and(kinds: Sequence[str]) -> str:
@@ -81,11 +93,18 @@ def _and(kinds: Sequence[str]) -> str:
 def limits(release: Mapping[str, Any]) -> list[str]:
     """Known limits, one sentence each."""
     found = [LABELS]
+    if (audio := audio_format(release)) != "flac":
+        found.append(f"The audio is lossy: it was encoded anew as {audio.upper()}.")
     if not release.get("audit"):
         found.append("Their error has not been measured.")
     found += [f"{meaning[0].upper()}{meaning[1:]}." for meaning in absent(release)]
     if licences := release["counts"]["licence"].get(UNKNOWN):
         found.append(f"{licences['hours']} of {release['counts']['hours']} hours have no stated licence.")
+    for name, rows in release["statistics"].get("gaps", {}).items():
+        found.append(f"The {name} of {rows} of {release['counts']['samples']} segments is not known.")
+    for name, told in (release.get("subsets") or {}).items():
+        if lacking(told["asked"], told["hours"]):
+            found.append(f"The subset {name} was asked for {told['asked']:g} hours; there were {told['hours']:g} for it.")
     return [*found, *_splits(release)]
 
 

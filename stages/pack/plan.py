@@ -105,7 +105,7 @@ def make_plan(store: Store, parts: Sequence[PartRef], wanted: Wanted, base: Base
     Of rows with the same segment id (the same audio, acquired under two names) the one whose `source_uri` sorts first stays.
 
     Raises:
-        SilverError: there is nothing to pack, a row is no segment, or has no split though others do.
+        SilverError: there is nothing to pack, a row is no segment, or has no split though others do, or a sample is longer than a shard.
     """
     rows = _read(store, parts, wanted)
     if not rows.part:
@@ -133,6 +133,11 @@ def make_plan(store: Store, parts: Sequence[PartRef], wanted: Wanted, base: Base
 
     split = np.array(rows.split)[kept]
     seconds = seconds[kept]
+    if (longest := float(seconds.max())) > wanted.shard_seconds:
+        raise SilverError(
+            f"a shard of {wanted.shard_seconds:g} s cannot hold the longest segment ({longest:g} s), and no sample is split: set shard_seconds to "
+            f"{10 * longest:.0f} or more (3600 is an hour)"
+        )
     places = base.places(segment[kept]) if base else None
     earlier = base.levels(places, [subset.name for subset in wanted.subsets]) if base and places is not None else None
     level = levels(

@@ -8,25 +8,36 @@ from typing import Any
 
 import yaml
 
-from manifests.release import RELEASE
+from manifests.release import RELEASE, RELEASES
 from stages.pack import facts
 from stages.pack.licences import models
 from stages.pack.markdown import SHOWN, cell, table
 
 
-def formats(release: Mapping[str, Any]) -> str:
-    """Formats of the audio of a sample."""
-    return ", ".join(member.upper() for member in release["members"] if member not in ("json", "txt"))
-
-
 def warnings(release: Mapping[str, Any]) -> list[str]:
-    """What a reader must know before all else: test sets that may be in it."""
+    """What a reader must know before all else: test sets that may be in it, and what is in two splits."""
     if not (leaks := release.get("leaks")):
         return []
     waived = sum(1 for leak in leaks if leak.get("waived"))
-    said = f"**Audio or text of public test sets is in this release** ({waived} of {len(leaks)} findings were waived by whoever made it)."
-    said += " A model trained on it must not be measured on these sets."
-    return [f"## Leaks\n\n{said}\n\n{_records(leaks, ('set', 'kind', 'count', 'share', 'waived'))}"]
+    said = []
+    if any(leak["set"] != RELEASES for leak in leaks):
+        said.append("**Audio or text of public test sets is in this release.** A model trained on it must not be measured on these sets.")
+    if any(leak["set"] == RELEASES for leak in leaks):
+        said.append("**Splits that were published have something in common.** Errors on its dev and test sets may be too low.")
+    said.append(f"{waived} of {len(leaks)} findings were waived by whoever made it.")
+    columns = ("set", "kind", "count", "share", "waived", "examples")
+    rows = [{name: leak.get(name) for name in columns} | {"examples": "; ".join(leak.get("examples") or ())} for leak in leaks]
+    return [f"## Leaks\n\n{' '.join(said)}\n\n{_records(rows, columns)}"]
+
+
+def caps(release: Mapping[str, Any]) -> str:
+    """What each subset was asked to be."""
+    if not (subsets := release.get("subsets")):
+        return ""
+    lines = [(name, told["when"] or "", "" if told["asked"] is None else told["asked"], told["hours"]) for name, told in subsets.items()]
+    return "Each is within the next one, and the rules of the larger ones hold for it too:\n\n" + table(
+        ("subset", "rule", "hours at most", "hours"), lines
+    )
 
 
 def unlabelled(counts: Mapping[str, Any] | None) -> str:

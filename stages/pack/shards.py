@@ -19,12 +19,13 @@ import pyarrow.parquet as pq
 import soundfile
 
 from manifests.part import PartRef
-from manifests.release import STATE, UNLABELLED, release_folder
+from manifests.release import STATE, UNLABELLED, release_folder, sha256
 from manifests.schema import DROP, Row
 from manifests.store import Store
 from pipeline.contract import SilverError
 from stages.audio import SAMPLE_RATE, read_audio
 from stages.pack.after import same_shard
+from stages.pack.codec import Codec, encode_lossy
 from stages.pack.flac import cut
 from stages.pack.plan import Plan
 from stages.pack.tar import Tar
@@ -36,7 +37,7 @@ PLACE = pa.schema(
     [
         ("key", pa.string()),
         ("shard", pa.string()),  # relative to the release
-        ("offset", pa.int64()),  # of the bytes of KEY.flac in the shard
+        ("offset", pa.int64()),  # of the bytes of the audio (KEY.flac) in the shard
         ("size", pa.int64()),
         ("json_offset", pa.int64()),  # of the bytes of KEY.json
         ("json_size", pa.int64()),
@@ -44,7 +45,7 @@ PLACE = pa.schema(
 )
 """Columns of the index before those of the segments."""
 
-ADDED = pa.schema([("split", pa.string()), ("subsets", pa.list_(pa.string()))])
+ADDED = pa.schema([("split", pa.string()), ("subsets", pa.list_(pa.string())), ("audio_format", pa.string())])
 
 LABEL_COLUMNS = ("labels", "words", "train_text", "student_text")
 """Beside the tiers (`text...`): what is not said of a sample without a label."""
@@ -87,6 +88,7 @@ class ShardJob:
     split: str
     text: bool
     subsets: tuple[str, ...] = ()
+    codec: Codec = "flac"
     before: Before | None = None
 
 
@@ -133,12 +135,18 @@ def pack_shards(jobs: Sequence[ShardJob]) -> list[str]:
 
 def _pack_shard(job: ShardJob, table: pa.Table) -> str:
     public = table.drop_columns([name for name in INTERNAL if name in table.column_names])
-    for column, values in zip(ADDED, ([job.split] * len(table), [list(job.subsets)] * len(table)), strict=True):
-        public = _set(public, column, pa.array(values, column.type))
+    for column, value in zip(ADDED, (job.split, list(job.subsets), job.codec), strict=True):
+        public = _set(public, column, pa.array([value] * len(table), column.type))
     if job.split == UNLABELLED:
         public, table = (_without_labels(some) for some in (public, table))
     if job.before and (same := same_shard(job.store, job.before.version, job.before.rows, public)) is not None:
-        job.store.copy(f"{release_folder(job.before.version)}/{job.path}", f"{release_folder(job.version)}/{job.path}")
+        before = f"{release_folder(job.before.version)}/{job.path}"
+        if not job.store.exists(before) or sha256(job.store, before) != job.before.info.sha256:
+            raise SilverError(
+                f"{job.store.uri(before)} is not what it was when release {job.before.version} was made: bring it back from a copy, "
+                "or make a release that follows none (silver release ... --after none)"
+            )
+        job.store.copy(before, f"{release_folder(job.version)}/{job.path}")
         _write_fragment(job, same.select(PLACE.names), public, job.before.info)
         return job.path
     places: dict[str, list[Any]] = {name: [] for name in PLACE.names}
@@ -150,7 +158,7 @@ def _pack_shard(job: ShardJob, table: pa.Table) -> str:
             key = row["segment_id"]
             if not _KEY.fullmatch(key):
                 raise SilverError(f"{key!r} cannot be the key of a sample: letters, digits, '-' and '_' only; see {job.path} of the plan")
-            offset, size = tar.add(f"{key}.flac", encode(job.store, row))
+            offset, size = tar.add(f"{key}.{job.codec}", encode(job.store, row, job.codec))
             json_offset, json_size = tar.add(f"{key}.json", record)
             if job.text:
                 tar.add(f"{key}.txt", (row["text"] or "").encode())
@@ -169,8 +177,9 @@ def read_fragment(store: Store, version: str, shard: str) -> tuple[pa.Table, Sha
     return table.replace_schema_metadata(None), info
 
 
-def encode(store: Store, row: Row) -> bytes:
+def encode(store: Store, row: Row, codec: Codec = "flac") -> bytes:
     """The span of a segment as 16-bit FLAC: exactly the samples of the recording. What is copied is not decoded; damage in it is found by `silver verify`.
+    Other codecs are encoded from the decoded samples.
 
     Raises:
         SilverError: the recording is missing, damaged or too short; the message names the file and what to run.
@@ -182,7 +191,7 @@ def encode(store: Store, row: Row) -> bytes:
     start, end = (round(row[name] * SAMPLE_RATE) for name in ("start", "end"))
     try:
         with store.open(row["audio_path"]) as handle:
-            if copied := cut(handle, start, end):
+            if codec == "flac" and (copied := cut(handle, start, end)):
                 return copied
         samples = read_audio(store, row)
     except FileNotFoundError as error:
@@ -196,6 +205,8 @@ def encode(store: Store, row: Row) -> bytes:
         )
     sink = io.BytesIO()
     pcm = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+    if codec != "flac":
+        return encode_lossy(pcm, codec)
     soundfile.write(sink, pcm, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return sink.getvalue()
 

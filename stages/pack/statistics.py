@@ -21,12 +21,14 @@ SECONDS, LONGEST = 1.0, 30
 """Width of a bin of durations, and how many; the last one holds all that is longer."""
 CONFIDENCES = 20
 _BATCH = 65536
+GAPS = ("channel", "speaker")
+"""Columns that splits are made by: a sample without one may be in any of them."""
 _READ = ("duration", "confidence", "letters_per_second", "split", "language", "audio_language", "licence", "channel")
 
 
 def statistics(store: Store, index_path: str) -> dict[str, Any]:
     """Of the index of a release, plain values, for `release.json`: histograms in hours, expected WER by split, hours by language and split, hours by channel
-    where a licence asks for credit, names of all columns and of those without a value.
+    where a licence asks for credit, names of all columns and of those without a value, and in how many samples one of `GAPS` has none.
 
     The expected WER is the mean of 1 - `confidence` over the segments that have one, weighted by letters (`letters_per_second` times duration) where
     they were counted, else by seconds: as `silver what-if` does it.
@@ -36,7 +38,12 @@ def statistics(store: Store, index_path: str) -> dict[str, Any]:
         index = pq.ParquetFile(handle)
         for batch in index.iter_batches(batch_size=_BATCH, columns=[name for name in _READ if name in index.schema_arrow.names]):
             tally.add(batch)
-        told = {"columns": index.schema_arrow.names, "empty_columns": _empty(index)}
+        nulls, rows = _nulls(index), index.metadata.num_rows
+        told = {
+            "columns": index.schema_arrow.names,
+            "empty_columns": sorted(name for name, count in nulls.items() if count == rows),
+            "gaps": {name: nulls[name] for name in GAPS if 0 < nulls[name] < rows},
+        }
     return tally.values() | told
 
 
@@ -124,12 +131,12 @@ def _hours(seconds: npt.NDArray[np.float64]) -> list[float]:
     return [round(value / 3600, 4) for value in seconds.tolist()]
 
 
-def _empty(index: pq.ParquetFile) -> list[str]:
-    """Flat columns in which no sample has a value, from the footer alone."""
+def _nulls(index: pq.ParquetFile) -> Counter[str]:
+    """Samples without a value, by flat column, from the footer alone."""
     footer, nulls = index.metadata, Counter[str]()
     for group in range(footer.num_row_groups):
         for place in range(footer.num_columns):
             column = footer.row_group(group).column(place)
             if "." not in column.path_in_schema and column.statistics is not None and column.statistics.has_null_count:
                 nulls[column.path_in_schema] += column.statistics.null_count
-    return sorted(name for name, count in nulls.items() if count == footer.num_rows)
+    return nulls

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stages.rules import When, columns, holds
 
+SHORT = 0.95
+"""A subset with less than this share of the hours that it was asked for is pointed out."""
+
 
 class Subset(BaseModel):
     """One of them. What is in it is in every larger one, so the rules of the larger ones hold for it too."""
@@ -21,6 +24,15 @@ class Subset(BaseModel):
     when: When = Field(
         None, description="DuckDB expression over a row's columns, such as `confidence >= 0.96` (an expected WER of 4 % at most)"
     )
+
+
+def lacking(asked: float | None, hours: float) -> bool:
+    """Whether a subset that was asked for so many hours has clearly less.
+
+    >>> lacking(10, 9.6), lacking(10, 4), lacking(None, 4)
+    (False, True, False)
+    """
+    return asked is not None and hours < SHORT * asked
 
 
 def rule_columns(subsets: Sequence[Subset]) -> list[str]:

@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
 from manifests.part import PartRef, read_part
-from manifests.release import INDEX, LEAKS, RELEASES, TRAIN, UNLABELLED, read_release, release_folder
+from manifests.release import INDEX, LEAKS, RELEASES, TRAIN, UNLABELLED, release_folder
 from manifests.schema import Row, extend
 from manifests.store import Store
 from pipeline.contract import AbsolutePath, CorpusContext, CorpusStage, SilverError, StageParams
 from stages.heldout.leaks import FIXES, WORDS, leaks, within
 from stages.heldout.sets import HeldOut
 from stages.normalise.scoring import scoring_words
+from stages.pack.after import untouched
 from stages.split.clusters import Clusters, Tie, allot, cluster
 
 EARLIER = "releases"
@@ -141,6 +142,9 @@ class Split(CorpusStage):
                 for recording, item in recordings.items():
                     for name in item.names[kind]:
                         named[name].append(recording)
+                silent = sum(1 for item in live.values() if not item.names[kind])
+                if silent:
+                    context.report(f"{silent} of {len(live)} recordings do not say their {kind}: nothing keeps splits apart by it there")
                 ties += [Tie(kind, name, tuple(members)) for name, members in sorted(named.items()) if len(members) > 1]
         if "audio" in self.params.by:
             from stages.copies import Place, repeats
@@ -243,10 +247,14 @@ class Split(CorpusStage):
 
 
 def published(store: Store) -> dict[str, str]:
-    """The split of each recording that is in a finished release of this corpus which was made with splits. What was once held out stays so."""
+    """The split of each recording that is in a finished release of this corpus which was made with splits. What was once held out stays so.
+
+    Raises:
+        SilverError: somebody touched one of them by hand.
+    """
     found: dict[str, str] = {}
     for version in store.names(RELEASES):
-        if not read_release(store, version).get("splits"):
+        if not untouched(store, version).get("splits"):
             continue
         with store.open(f"{release_folder(version)}/{INDEX}") as handle:
             for batch in pq.ParquetFile(handle).iter_batches(columns=["recording_id", "split"]):

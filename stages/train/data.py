@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import soundfile
 
+from manifests.release import AUDIO
 from manifests.store import Store
 from pipeline.contract import SilverError
 from stages.audio import SAMPLE_RATE, Samples
@@ -82,13 +83,14 @@ def utterances(
 
 
 def _samples(store: Store, shard: str) -> Iterator[tuple[str, bytes]]:
-    """Key and FLAC of each sample of a shard."""
+    """Key and audio, as a file in memory, of each sample of a shard."""
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
     try:
         with store.open(shard) as handle:
             for sample in group_by_keys(tar_file_expander([{"url": shard, "stream": handle}])):
-                yield sample["__key__"], sample["flac"]
+                (audio,) = (sample[name] for name in AUDIO if name in sample)
+                yield sample["__key__"], audio
     except (OSError, ValueError, KeyError) as error:
         raise SilverError(
             f"the shard {store.uri(shard)} cannot be read ({error}); pack it again: run the recipe from its `shards`"

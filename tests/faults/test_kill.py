@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import psutil
 
-from tests.corpus import REPOSITORY, build_arguments, command, digests, environment, silver, strays
+from tests.corpus import MOVED_RULE, REPOSITORY, build_arguments, command, digests, environment, silver, strays
 
 KILLS = 20
 
@@ -88,3 +88,43 @@ def test_a_node_killed_in_the_middle(
     assert driver.returncode == 0, said
     assert digests(root) == digests(built)
     assert strays(root) == []
+
+
+def test_a_release_after_another_killed_at_random_moments_ends_in_the_same_bytes(
+    built: Path, tmp_path: Path, speech_folder: Path, base_model: Path
+) -> None:
+    """Seven kills while filter, pack, index, card and reading back are on their way; every file of the release is compared."""
+
+    def arguments(root: Path) -> list[str]:
+        moved = (f"filter.rules.duration={MOVED_RULE}", "pack.shard_seconds=30")
+        found = [item for item in build_arguments(root, speech_folder, base_model, *moved) if not item.startswith("pack.version")]
+        return ["--executor", "inline", "release", *found, "--version", "v2"]
+
+    def files(root: Path) -> dict[str, bytes]:
+        folder = root / "releases"
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    roots = [tmp_path / name for name in ("undisturbed", "killed")]
+    for root in roots:
+        shutil.copytree(built, root)
+    began = time.monotonic()
+    done = silver(*arguments(roots[0]))
+    assert done.returncode == 0, done.stderr
+    whole, chance, kills = time.monotonic() - began, random.Random(11), 0
+    for _ in range(7):
+        driver = start(*arguments(roots[1]))
+        try:
+            driver.wait(chance.uniform(0.3, 1.0) * whole)
+        except subprocess.TimeoutExpired:
+            driver.send_signal(signal.SIGKILL)
+            kills += 1
+        driver.communicate(timeout=60)
+        if driver.returncode == 0:  # it got through before the kill: compare, and begin again
+            assert files(roots[1]) == files(roots[0])
+            shutil.rmtree(roots[1])
+            shutil.copytree(built, roots[1])
+    assert kills
+    done = silver(*arguments(roots[1]))
+    assert done.returncode == 0, done.stderr
+    assert files(roots[1]) == files(roots[0])
+    assert strays(roots[1]) == []

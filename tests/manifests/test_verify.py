@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -202,3 +203,53 @@ def test_a_manifest_with_other_rows_than_the_release_is_found(release: tuple[Sto
     manifest.finish(parts[:-1], "")
     (finding,) = verify_release(store, "v1", fast=True)
     assert "samples with labels, but the manifest of pack has" in finding.problem
+
+
+def test_an_index_that_says_other_things_than_the_shards_is_found(release: tuple[Store, Path]) -> None:
+    store, folder = release
+    good = pq.read_table(folder / "index.parquet")
+    for name, value in (("text", "other"), ("licence", "CC0-1.0"), ("split", "test"), ("start", 17.0), ("speaker", "Ann")):
+        column = pa.array([value] * len(good), good.schema.field(name).type)
+        pq.write_table(good.set_column(good.column_names.index(name), name, column), folder / "index.parquet")
+        reseal(store, folder)
+        assert any(f"index.parquet has another {name} than its JSON" in finding for finding in findings(store)), name
+
+
+def test_a_text_file_that_is_not_the_text_is_found(tmp_path: Path) -> None:
+    corpus = small_corpus(tmp_path, recordings=2)
+    corpus.pack(version="v1", text=True)
+    folder = tmp_path / "releases/v1"
+    rewrite(next(folder.glob("train/*.tar")), lambda name, data: (name, b"x" * len(data) if name.endswith(".txt") else data))
+    reseal(corpus.store, folder)
+    assert any("its text is not that of its JSON" in finding for finding in findings(corpus.store))
+
+
+def test_a_sentence_of_a_held_out_set_in_train_is_found_where_splits_are_made_by_text(release: tuple[Store, Path]) -> None:
+    store, folder = release
+    every_json(folder, lambda row: row | {"text": "the same eight words in each of them"})
+    index = pq.read_table(folder / "index.parquet")
+    texts = pa.array(["the same eight words in each of them"] * len(index))
+    pq.write_table(index.set_column(index.column_names.index("text"), "text", texts), folder / "index.parquet")
+    reseal(store, folder)
+    assert not any("which is held out" in finding for finding in findings(store))
+    reseal(store, folder, lambda record: record.update(splits={"by": ["text"]}))
+    assert any(finding.startswith("train/") and "which is held out" in finding for finding in findings(store))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda record: record.pop("counts"), "release.json: does not say what pack writes: KeyError: 'counts'"),
+        (lambda record: record.update(shards=5), "release.json: does not say what pack writes: TypeError"),
+        (lambda record: record.update(members=["json"]), "release.json: does not say what pack writes"),
+        (lambda record: record["shards"][0].update(bytes=1), "bytes; release.json says 1"),
+        (lambda record: record["shards"][0].update(subsets=["M"]), "release.json says of the shard ['M']"),
+        (lambda record: record["shards"].append(record["shards"][0]), "is there twice"),
+    ],
+)
+def test_a_release_json_that_says_something_else_is_found(
+    release: tuple[Store, Path], change: Callable[[dict[str, Any]], None], problem: str
+) -> None:
+    store, folder = release
+    reseal(store, folder, change)
+    assert any(problem in finding for finding in findings(store)), findings(store)

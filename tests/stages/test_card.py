@@ -118,6 +118,11 @@ def test_takedowns_leaks_subsets_and_changes_are_shown_if_the_release_has_them(c
     )
     assert "| LibriSpeech test-clean | audio | 3 | 0.01 | yes |" in more
     assert more.index("## Leaks") < more.index("## By split")
+    assert "must not be measured on these sets" in more
+    assert "Splits that were published" not in more
+    assert "**Splits that were published have something in common.**" in again(
+        corpus, leaks=[{"set": "releases", "kind": "channel", "count": 1, "share": None, "waived": True, "examples": ["a and b (ARD)"]}]
+    )
     assert "| channel 0123 | the \\| owner asked | 2026-01-01 | 12 | 0.5 |" in more
     assert "v2 after v1:" in more
     assert "| added | new audio | 7 | 0.1 |" in more

@@ -332,6 +332,13 @@ def test_nothing_to_pack_says_where_to_look(tmp_path: Path) -> None:
     assert not (tmp_path / "releases").exists()
 
 
+def test_a_shard_that_cannot_hold_a_sample_is_refused_before_any_work(tmp_path: Path) -> None:
+    corpus = small_corpus(tmp_path)
+    with pytest.raises(SilverError, match=r"a shard of 1\.4 s cannot hold the longest segment \(1\.5 s\).*set shard_seconds to 15 or more"):
+        corpus.pack(version="v1", shard_seconds=1.4)
+    assert not corpus.store.exists("releases/v1")
+
+
 def test_recordings_without_segments_are_refused(tmp_path: Path) -> None:
     corpus = SmallCorpus(tmp_path)
     corpus.add(corpus.segments("/a.mp3", 1, [(0.0, 1.0)], segment_id=None))

@@ -168,6 +168,25 @@ def test_a_public_test_set_in_the_corpus_ends_the_run_unless_it_is_waived_by_nam
     assert [(leak["set"], leak["kind"], leak["count"], leak["waived"]) for leak in told] == [("public", "recording", 1, True)]
     corpus.pack(version="v1")
     assert read_release(corpus.store, "v1")["leaks"][0]["waived"]
+    told = "Leak of the test set public: 1 times the same recording (100.0% of the set), waived by whoever made this release."
+    for paper in ("README.md", "croissant.json"):
+        assert told in corpus.files("v1")[paper].decode()
+    assert "**Audio or text of public test sets is in this release.**" in corpus.files("v1")["README.md"].decode()
+
+
+def test_a_speaker_that_is_not_known_is_said_by_the_run_and_by_the_card(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path / "some", 10, recordings=1)
+    corpus.add(corpus.segments("/known.mp3", 99, [(0.0, 0.1)], channel="another", speaker="Ann"))
+    corpus.split(splits={"dev": 0.3}, by=["channel", "speaker"])
+    assert "10 of 11 recordings do not say their speaker: nothing keeps splits apart by it there" in corpus.reported
+    corpus.pack(version="v1")
+    assert "- The speaker of 20 of 21 segments is not known." in corpus.files("v1")["README.md"].decode()
+    none = corpus_of(tmp_path / "none", 10, recordings=1)
+    none.split(splits={"dev": 0.3}, by=["channel", "speaker"])
+    none.pack(version="v1")
+    card = none.files("v1")["README.md"].decode()
+    for said in ("- Speakers are unknown.", "- Speakers can be in two splits: they are not told apart across recordings."):
+        assert said in card
 
 
 @pytest.mark.parametrize("splits", [{"train": 0.1}, {"../dev": 0.1}, {"dev-1": 0.1}, {"dev": 1.5}, {"dev": 0.6, "test": 0.6}])

@@ -75,6 +75,9 @@ def test_a_subset_larger_than_the_corpus_is_pointed_out_and_stated(tmp_path: Pat
     corpus.pack(version="v1", subsets=[{"name": "XL", "hours": 10_000}])
     assert "subset XL asks for 10000 hours, and 0.01 can be had" in corpus.reported
     assert read_release(corpus.store, "v1")["subsets"]["XL"]["hours"] == round(40 / 3600, 4)
+    for paper in ("README.md", "croissant.json"):
+        assert "The subset XL was asked for 10000 hours; there were 0.0111 for it." in corpus.files("v1")[paper].decode()
+    assert "| XL |  | 10000.0 | 0.0111 |" in corpus.files("v1")["README.md"].decode()
 
 
 def test_a_rule_over_a_column_that_nobody_makes_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -341,19 +341,23 @@ def serve(
 
 @app.command()
 def verify(
-    release: Annotated[str, typer.Argument(help="a release folder, for instance OUT/releases/<version>")],
+    release: Annotated[str, typer.Argument(help="a release folder, for instance OUT/releases/<version>, or a copy of it anywhere")],
     fast: Annotated[bool, typer.Option("--fast", help="checksums and counts only; do not look into the shards")] = False,
     decode: Annotated[bool, typer.Option("--decode", help="decode the audio of every sample, not of one in twenty")] = False,
     how: FormatOption = Format.TABLE,
 ) -> None:
     """Read a release back: every shard, hash, sample and count."""
+    from manifests.release import RELEASE, RELEASES
     from manifests.store import Store
-    from manifests.verify import verify_release
+    from workflows.release import read_back
 
-    root, _, version = release.rstrip("/").rpartition("/")
-    if not version or not root.endswith("releases"):
-        raise SilverError(f"{release!r} is not a release folder: give OUT/releases/<version>")
-    findings = list(verify_release(Store(root.removesuffix("releases").rstrip("/") or "."), version, fast=fast, decode=decode))
+    root, _, name = release.rstrip("/").rpartition("/")
+    in_corpus = root == RELEASES or root.endswith(f"/{RELEASES}")
+    store = Store((root.removesuffix(RELEASES).rstrip("/") or ".") if in_corpus else root or ".")
+    folder = f"{RELEASES}/{name}" if in_corpus else name
+    if not name or not (in_corpus or store.exists(f"{folder}/{RELEASE}")):
+        raise SilverError(f"{release!r} is not a release folder: give OUT/releases/<version>, or a folder with a {RELEASE}")
+    findings = read_back(store, folder, fast=fast, decode=decode)
     if findings:
         render([vars(finding) if not isinstance(finding, dict) else finding for finding in findings], how)
         raise SilverError(f"{release}: {len(findings)} finding(s)")

@@ -44,9 +44,8 @@ def release(
     """
     from manifests.release import read_release, release_folder
     from manifests.store import Store
-    from manifests.verify import verify_release
     from stages.pack.changes import COLUMNS
-    from workflows.release import HOURS_COLUMNS, pack_section, summary, to_follow
+    from workflows.release import HOURS_COLUMNS, pack_section, read_back, summary, to_follow
 
     if not version:
         raise SilverError("a release needs a name: --version v1")
@@ -56,7 +55,7 @@ def release(
     named = [*(overrides or []), f"{section}.version={version}", *([f"{section}.after={follows}"] if follows else [])]
     run_recipe(load_recipe(recipe, named), first=first, quiet=quiet)
     made = read_release(store, version)
-    found = list(verify_release(store, version))
+    found = read_back(store, release_folder(version))
     if how is not Format.TABLE:
         render(list(summary(made)), how, list(HOURS_COLUMNS))
     else:

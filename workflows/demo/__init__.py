@@ -10,7 +10,6 @@ from manifests.corpus import Corpus
 from manifests.funnel import FUNNEL_COLUMNS, funnel
 from manifests.release import read_release, release_folder
 from manifests.render import Format, render
-from manifests.verify import verify_release
 from pipeline.contract import SilverError
 from pipeline.executors import LazyExecutor
 from pipeline.progress import Progress, duration
@@ -23,7 +22,7 @@ from workflows.demo.episodes import make_episodes
 from workflows.demo.feed import serve, write_feeds
 from workflows.evaluate.figure import page
 from workflows.evaluate.table import COLUMNS, judge, table
-from workflows.release import HOURS_COLUMNS, summary
+from workflows.release import HOURS_COLUMNS, read_back, summary
 from workflows.report.main import report
 
 VERSION = "v1"
@@ -96,7 +95,7 @@ def _report(corpus: Corpus, truth: Path) -> None:
 def _released(corpus: Corpus) -> None:
     """What is in the release, read back from its files."""
     made = read_release(corpus.store, VERSION)
-    found = list(verify_release(corpus.store, VERSION))
+    found = read_back(corpus.store, release_folder(VERSION))
     render(list(summary(made)), Format.TABLE, list(HOURS_COLUMNS))
     if found:
         raise SilverError(f"the release does not read back as it was written: {found[0]}")

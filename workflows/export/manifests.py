@@ -49,7 +49,7 @@ def nemo_tarred(shards: Sequence[Shard], out: Path, report: Callable[[str], None
 
 
 def kaldi(shards: Sequence[Shard], out: Path, report: Callable[[str], None]) -> None:
-    """`<split>/` with wav.scp, text, utt2spk, spk2utt, utt2dur and utt2lang, sorted by bytes as Kaldi's LC_ALL=C; ESPnet reads the FLAC files as they are.
+    """`<split>/` with wav.scp, text, utt2spk, spk2utt, utt2dur and utt2lang, sorted by bytes as Kaldi's LC_ALL=C; ESPnet reads the audio files as they are.
 
     An utterance's name begins with its speaker's, or, where none is known, with the recording's.
     """

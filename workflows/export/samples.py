@@ -20,7 +20,7 @@ class Sample:
     row: dict[str, Any]
     audio: bytes
     codec: str
-    """Ending of the audio member: flac, opus, mp3."""
+    """Ending of the audio member, one of `manifests.release.AUDIO`."""
     shard: str
     offset: int
 

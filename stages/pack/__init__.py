@@ -55,7 +55,7 @@ from stages.pack.subsets import Subset, lacking
 DUPLICATE = "duplicate_audio"
 
 _CONTENT = "content"  # state file: digest of what the release is being made of
-_TASKS = 32  # at most: each reads all parts that its shards have rows of, which in a shuffled release are nearly all
+_TASKS = 16  # at most: each reads all parts that its shards have rows of, which in a shuffled release are nearly all
 _INDEX_ROWS = 16384  # rows of a row group of the index
 
 

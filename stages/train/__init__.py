@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from hashlib import blake2b
 from typing import Any, ClassVar, Literal
 
@@ -34,6 +32,8 @@ from stages.train.noise import SILENT, Noise
 from stages.train.replay import COLUMNS, Replay
 from stages.train.student import RECORD, STUDENTS, kind, labeller, on_this_machine, record, whole
 
+HEARD = "heard.json"
+"""Word error rates on the way from the worker that found them."""
 QUIET = ("time_masks", "frequency_masks", "channel_masks", "dropout")
 """Options of students that make learning harder."""
 
@@ -235,8 +235,14 @@ class Train(CorpusStage):
         return folder
 
     def _heard(self, folder: str, sets: Sequence[HeldOut], context: CorpusContext) -> list[float]:
-        """WER of a student on some sets."""
-        return list(context.map(partial(_wer, context.store, folder), sets))
+        """WER of a student on some sets, heard where it is trained: on a GPU, if there is one."""
+        if not sets:
+            return []
+        store = context.store
+        context.together(_hear, (store, folder, sets), 1)
+        found: list[float] = json.loads(store.read(f"{folder}/{HEARD}"))
+        store.remove(f"{folder}/{HEARD}")
+        return found
 
     def _train(
         self, folder: str, learned: Sequence[tuple[Store, pa.Table]], start: str | None, dev: HeldOut, context: CorpusContext
@@ -308,10 +314,16 @@ class Train(CorpusStage):
         store.remove(f"{folder}/{STATE}")
 
 
-def _wer(store: Store, folder: str, held: HeldOut) -> float:
+def _hear(job: tuple[Store, str, Sequence[HeldOut]]) -> None:
+    """Write the WER of a student on each set beside it."""
+    import torch
+
+    store, folder, sets = job
     local = on_this_machine(store, folder)
+    context = PartContext(store, device="cuda" if torch.cuda.is_available() else "cpu", threads=torch.get_num_threads())
     with whole(local):
-        return evaluate(labeller(local, 8), {}, held, PartContext(store, threads=len(os.sched_getaffinity(0)))).wer().wer
+        found = [evaluate(labeller(local, 8), {}, held, context).wer().wer for held in sets]
+    store.write(f"{folder}/{HEARD}", json.dumps(found).encode())
 
 
 def _hours(rows: pa.Table) -> float:

@@ -147,7 +147,7 @@ class Training:
         """Add the gradient of a batch; its loss."""
         import torch
 
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=_mixed(self.device)):
             loss = self.student.loss(self.whole, {name: tensor.to(self.device) for name, tensor in batch.items()})
         (loss / self.job.accumulate).backward()
         if not math.isfinite(value := float(loss.detach())):
@@ -177,6 +177,13 @@ class Training:
         state = {name: getattr(self, name).state_dict() for name in ("network", "optimizer", "schedule")}
         with self.job.store.staged(f"{self.job.folder}/{STATE}/{CHECKPOINT}") as path:
             torch.save(state | {"curve": asdict(self.curve), "epoch": self.epoch, "step": self.step}, path)
+
+
+def _mixed(device: Any) -> bool:
+    """Whether a device computes in bfloat16: GPUs before Ampere only make believe, slowly."""
+    import torch
+
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 @contextmanager

@@ -183,7 +183,7 @@ def _mixed(device: Any) -> bool:
     """Whether a device computes in bfloat16: GPUs before Ampere only make believe, slowly."""
     import torch
 
-    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 @contextmanager

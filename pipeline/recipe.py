@@ -83,6 +83,11 @@ class Macro(BaseModel, ABC):
     def stages(self) -> dict[str, dict[str, Any]]:
         """The sections in its place, in order."""
 
+    def waits(self, name: str) -> bool:
+        """True for the name of a stage that it would stand for if it were larger: what a section of that name says is left aside."""
+        del name
+        return False
+
 
 def load(
     source: str,
@@ -142,14 +147,15 @@ def load(
 
 def _written_out(values: dict[str, Any], lines: dict[Any, str], source: str, macros: Mapping[str, type[Macro]]) -> dict[str, Any]:
     """The sections with each macro in them replaced, in its place, by the stages that it stands for."""
-    made = {key: _validate(macro, values[key] or {}, (key,), lines, source).stages() for key, macro in macros.items() if key in values}
+    used = {key: _validate(macro, values[key] or {}, (key,), lines, source) for key, macro in macros.items() if key in values}
+    made = {key: macro.stages() for key, macro in used.items()}
     names = {name for stages in made.values() for name in stages}
     found: dict[str, Any] = {}
     for key, section in values.items():
         for name, parameters in made.get(key, {}).items():
             lines.setdefault((name,), lines[(key,)])
             found[name] = parameters | (values.get(name) or {})
-        if key not in made and key not in names:
+        if key not in made and key not in names and not any(macro.waits(key) for macro in used.values()):
             found[key] = section
     return found
 

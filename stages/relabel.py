@@ -60,6 +60,8 @@ def origin(name: str) -> str:
 def _labeller(root: str, name: str, device: str, threads: int, batch_size: int) -> Any:
     """Loaded once a worker, though the rows only tell which it is."""
     store = Store(root)
-    found = student.labeller(student.on_this_machine(store, name), batch_size)
-    found.setup(PartContext(store, device=device, threads=threads))
+    folder = student.on_this_machine(store, name)
+    found = student.labeller(folder, batch_size)
+    with student.whole(folder):
+        found.setup(PartContext(store, device=device, threads=threads))
     return found

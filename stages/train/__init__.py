@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from hashlib import blake2b
 from typing import Any, ClassVar, Literal
 
@@ -30,9 +28,14 @@ from stages.heldout.sets import FOLDER, HeldOut, short_digest
 from stages.heldout.transcribe import evaluate
 from stages.train.lineage import TRAINING, hold_out, place, student_in
 from stages.train.loop import BEST, CURVE, PROGRESS, STATE, TEXTS, Curve, Job, train
-from stages.train.noise import Noise
+from stages.train.noise import SILENT, Noise
 from stages.train.replay import COLUMNS, Replay
-from stages.train.student import RECORD, STUDENTS, kind, labeller, on_this_machine, record
+from stages.train.student import RECORD, STUDENTS, kind, labeller, on_this_machine, record, whole
+
+HEARD = "heard.json"
+"""Word error rates on the way from the worker that found them."""
+QUIET = ("time_masks", "frequency_masks", "channel_masks", "dropout")
+"""Options of students that make learning harder."""
 
 LESSON = ("train_text", "train_scores")
 """Columns of what is learned of a segment, and of how probable each of its words was."""
@@ -98,7 +101,10 @@ class Train(CorpusStage):
         )
         batch_seconds: float = Field(120.0, gt=0, description="seconds of audio in a batch of one worker")
         accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
-        noise: Noise = Field(Noise(), description="what is done to the audio that the student hears")
+        noise: Noise | None = Field(
+            Noise(),
+            description="what is done to the audio that the student hears; null: nothing, and no masks and no dropout either (an ablation)",
+        )
         seed: int = Field(0, description="seed of the order, the noise and the masks")
         workers: int | None = operational(None, "workers that train together; by default one a GPU, or one", ge=1)
         checkpoint_minutes: float = operational(10, "minutes between checkpoints; one more after each epoch", gt=0)
@@ -114,6 +120,13 @@ class Train(CorpusStage):
 
     params: Params
 
+    @property
+    def options(self) -> BaseModel:
+        """Of the student; without all that makes learning harder, where `noise` is null."""
+        given = kind(self.params.student).Options
+        quiet = {} if self.params.noise else {name: 0 for name in QUIET if name in given.model_fields}
+        return given.model_validate(self.params.options | quiet)
+
     @classmethod
     def choices(cls) -> Mapping[str, type[BaseModel]]:
         """The options of each kind of student."""
@@ -126,7 +139,7 @@ class Train(CorpusStage):
             SilverError: a model or the gold is missing.
         """
         student = kind(self.params.student)
-        found = dict(student(student.Options.model_validate(self.params.options)).identity())
+        found = dict(student(self.options).identity())
         if self.params.start:
             begun = record(models.find(self.params.start))["kind"]
             if begun != self.params.student:
@@ -145,16 +158,17 @@ class Train(CorpusStage):
             SilverError: one of these is not so.
         """
         sets = self._held([str(self.params.dev), *self.params.held_out, *self.params.guard])
-        learner = kind(self.params.student)
-        options = learner.Options.model_validate(self.params.options)
         start = models.find(self.params.start) if self.params.start else None
         said = sets[0].utterances
-        learner(options).check([item.text for item in said], [item.language for item in said], start)
-        folder = student_in(str(start) if start else getattr(options, "model", None))
+        kind(self.params.student)(self.options).check([item.text for item in said], [item.language for item in said], start)
+        folder = student_in(str(start) if start else getattr(self.options, "model", None))
         weights = models.identity(str(folder)) if folder else None
         known = f"{FOLDER}/apart-{short_digest([VERSION, [held.digest for held in sets], str(folder), weights])}.json"
         if store.exists(known):
             return
+        if start:
+            with whole(start):
+                labeller(start, 1).setup(PartContext(store))
         told: list[str] = []
         apart(sets[0], sets[1:], store, told.append, each)
         if folder:
@@ -177,7 +191,7 @@ class Train(CorpusStage):
         chosen = _chosen(parts, context)
         if not len(chosen):
             raise SilverError(
-                f"{self.name}: no segment is selected ({_left(parts, context)}): loosen `when`, `tau` or `keep` of the select stage before it"
+                f"{self.name}: no segment is selected ({_left(parts, context)}): loosen `when`, `tau`, `keep` or `share` of the select stage before it"
             )
         go_on = before if self.params.go_on else self._begun(context)
         learned = json.dumps([context.fingerprint, go_on, chosen.drop_columns(["shard"]).to_pylist()])
@@ -231,8 +245,14 @@ class Train(CorpusStage):
         return folder
 
     def _heard(self, folder: str, sets: Sequence[HeldOut], context: CorpusContext) -> list[float]:
-        """WER of a student on some sets."""
-        return list(context.map(partial(_wer, context.store, folder), sets))
+        """WER of a student on some sets, heard where it is trained: on a GPU, if there is one."""
+        if not sets:
+            return []
+        store = context.store
+        context.together(_hear, (store, folder, sets), 1)
+        found: list[float] = json.loads(store.read(f"{folder}/{HEARD}"))
+        store.remove(f"{folder}/{HEARD}")
+        return found
 
     def _train(
         self, folder: str, learned: Sequence[tuple[Store, pa.Table]], start: str | None, dev: HeldOut, context: CorpusContext
@@ -244,10 +264,11 @@ class Train(CorpusStage):
             corpora = [pa.array(["" if where is store else where.root] * len(rows), pa.string()) for where, rows in learned]
             tables = [rows.append_column("corpus", corpus) for (_, rows), corpus in zip(learned, corpora, strict=True)]
             pq.write_table(pa.concat_tables(tables, promote_options="permissive"), path, compression="zstd")
-        options = kind(params.student).Options.model_validate(params.options).model_dump(mode="json")  # with paths that hold everywhere
+        options = self.options.model_dump(mode="json")  # with paths that hold everywhere
         job = Job(
             store, folder, params.student, options, start, tuple(sorted(shards)), dev,
-            params.epochs, params.learning_rate, params.batch_seconds, params.accumulate, params.warmup, params.patience, params.average, params.noise,
+            params.epochs, params.learning_rate, params.batch_seconds, params.accumulate, params.warmup, params.patience, params.average,
+            params.noise or SILENT,
             params.seed, params.checkpoint_minutes,
         )  # fmt: skip
         for where, rows in learned:
@@ -304,9 +325,16 @@ class Train(CorpusStage):
         store.remove(f"{folder}/{STATE}")
 
 
-def _wer(store: Store, folder: str, held: HeldOut) -> float:
-    found = labeller(on_this_machine(store, folder), 8)
-    return evaluate(found, {}, held, PartContext(store, threads=len(os.sched_getaffinity(0)))).wer().wer
+def _hear(job: tuple[Store, str, Sequence[HeldOut]]) -> None:
+    """Write the WER of a student on each set beside it."""
+    import torch
+
+    store, folder, sets = job
+    local = on_this_machine(store, folder)
+    context = PartContext(store, device="cuda" if torch.cuda.is_available() else "cpu", threads=torch.get_num_threads())
+    with whole(local):
+        found = [evaluate(labeller(local, 8), {}, held, context).wer().wer for held in sets]
+    store.write(f"{folder}/{HEARD}", json.dumps(found).encode())
 
 
 def _hours(rows: pa.Table) -> float:

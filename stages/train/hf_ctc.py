@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from pipeline.contract import SilverError
@@ -133,6 +134,13 @@ class HfCtc(CtcStudent):
         heard, inside = network.features(self._extractor, samples)
         frames = [network.frames(self._convolutions, len(wave)) for wave in samples]
         return {"waves": heard, "lengths": inside, "frames": torch.tensor(frames)} | self._targets(utterances)
+
+    def loss(self, network: Any, batch: Mapping[str, Any]) -> Any:
+        """As `CtcStudent`. Masks of transformers' own are drawn by NumPy: they too are those of the batch, wherever a run before was killed."""
+        import torch
+
+        np.random.seed(int(torch.randint(1 << 31, ())))  # noqa: NPY002 - what transformers draws from
+        return super().loss(network, batch)
 
     def heard(self, wave: Samples) -> Samples:
         """At zero mean and unit variance, if the model was trained so."""

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -29,7 +29,7 @@ from stages.heldout.transcribe import transcribe
 from stages.train.data import Lesson, Shard, Share, Utterance, ahead, batches, joined, utterances
 from stages.train.noise import Noise
 from stages.train.precision import mixed
-from stages.train.student import RECORD, Student, kind, on_this_machine
+from stages.train.student import RECORD, Student, kind, on_this_machine, whole
 
 TEXTS = "texts.parquet"
 STATE = "state"
@@ -106,7 +106,9 @@ class Training:
         self.student = kind(job.kind)(kind(job.kind).Options.model_validate(job.options))
         self.texts, seconds = _texts(job)
         start = on_this_machine(job.store, job.start) if job.start else None
-        self.network = self.student.build((text for text, *_ in self.texts.values()), start).to(self.device)
+        with whole(start) if start else nullcontext():
+            network = self.student.build((text for text, *_ in self.texts.values()), start)
+        self.network = network.to(self.device)
         self.steps = _steps(job, self.student, seconds / share.workers)
         self.optimizer = torch.optim.AdamW([value for value in self.network.parameters() if value.requires_grad], lr=job.learning_rate)
         total = self.steps * job.epochs
@@ -302,6 +304,9 @@ def _checkpoint(job: Job) -> dict[str, Any] | None:
     try:
         with job.store.open(path) as handle:
             state: dict[str, Any] = torch.load(handle, map_location="cpu", weights_only=True)
+        if missing := {"network", "optimizer", "schedule", "curve", "epoch", "step"} - set(state):
+            raise ValueError(f"it has no {', '.join(sorted(missing))}")
     except Exception as error:
-        raise SilverError(f"the checkpoint {job.store.uri(path)} is damaged ({error}); remove it, and the training begins anew") from error
+        told = str(error).partition("\n")[0]
+        raise SilverError(f"the checkpoint {job.store.uri(path)} is damaged ({told}); remove it, and the training begins anew") from error
     return state

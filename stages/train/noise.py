@@ -21,7 +21,7 @@ Range = tuple[float, float]
 
 
 class Noise(BaseModel):
-    """How often, and how much. None at all: `{speed: 0, additive: 0, reverberation: 0, telephone: 0, codec: 0}`."""
+    """How often, and how much."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     speed: float = Field(
@@ -56,6 +56,10 @@ class Noise(BaseModel):
             codec = CODECS[chance.integers(len(CODECS))]
             samples = through(samples, codec, int(chance.choice(codec.bit_rates)))
         return unclipped(samples)
+
+
+SILENT = Noise(speed=0, additive=0, reverberation=0, telephone=0, codec=0)
+"""No noise at all."""
 
 
 def unclipped(samples: Samples) -> Samples:

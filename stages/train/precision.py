@@ -8,15 +8,17 @@ from typing import Any
 def mixed(device: str, *, wanted: bool = True) -> Any:
     """A context in which torch computes in bfloat16 what bears it, if that is faster on this device ("cpu", "cuda").
 
-    On a processor without instructions for bfloat16 torch imitates them: a product of matrices took 4.5 times as long as in float32.
+    Where a device has no instructions for bfloat16 torch imitates them: on a processor a product of matrices took 4.5 times as long as in float32.
     """
     import torch
 
-    return torch.autocast(device, torch.bfloat16, enabled=wanted and (device != "cpu" or _has_bfloat16()))
+    return torch.autocast(device, torch.bfloat16, enabled=wanted and _has_bfloat16(device))
 
 
-def _has_bfloat16() -> bool:
-    """True if the processor multiplies bfloat16 itself (AVX512-BF16, AMX; of others torch does not say)."""
+def _has_bfloat16(device: str) -> bool:
+    """True if the device multiplies bfloat16 itself: a GPU from Ampere on, a processor with AVX512-BF16 or AMX (of others torch does not say)."""
     import torch
 
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001
+    if device == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001
+    return device != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -97,6 +98,25 @@ def on_this_machine(store: Store, name: str) -> Path:
         store.fs.get(store.path(name), folder.name, recursive=True)
         _fetched[key] = folder
     return Path(_fetched[key].name)
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[None]:
+    """For the loading of the student in a folder: say which one it is whose weights cannot be read.
+
+    Raises:
+        SilverError: they cannot.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (RuntimeError, OSError, ValueError, SafetensorError) as error:
+        told = str(error).strip().partition("\n")[0]
+        raise SilverError(
+            f"the student in {folder} cannot be loaded ({told}). If a file of it is damaged, bring it back, or remove the folder: a student of this corpus is "
+            "then trained again"
+        ) from error
 
 
 def labeller(folder: Path, batch_size: int) -> Labeller:

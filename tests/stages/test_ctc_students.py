@@ -18,6 +18,7 @@ from manifests.store import Store
 from pipeline.contract import PartContext, SilverError
 from stages.align import Align, network
 from stages.audio import Samples
+from stages.relabel import Relabel
 from stages.train import Train, student
 from stages.train.data import Utterance
 from stages.train.vocabulary import Vocabulary
@@ -80,6 +81,11 @@ def conformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return learn("conformer-ctc", SMALL, tones(160), tmp_path_factory.mktemp("conformer"), 120, 1e-2)
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_ctc.train(tmp_path_factory.mktemp("tiny"))
+
+
 def test_a_conformer_from_scratch_labels_what_it_never_heard(conformer: Path, tmp_path: Path) -> None:
     said = tones(10, seed=1)
     context, rows = stored(tmp_path, [samples for samples, *_ in said])
@@ -113,6 +119,52 @@ def test_a_student_aligns_the_words_that_it_learned(conformer: Path, tmp_path: P
     assert np.median(off) < 0.1, off
 
 
+def test_a_student_whose_weights_are_damaged_is_named(conformer: Path, tiny: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(conformer, tmp_path / "models" / "train_1" / "0123456789abcdef"))
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    context, rows = stored(tmp_path, [np.zeros(16000, np.float32)])
+    with pytest.raises(SilverError, match=r"models/train_1/0123456789abcdef.*model\.safetensors does not fit"):
+        list(
+            Relabel(Relabel.Params()).process([row | {"student": "models/train_1/0123456789abcdef", "labels": []} for row in rows], context)
+        )
+    published = Path(shutil.copytree(tiny, tmp_path / "models" / "train_2" / "0123456789abcdef"))
+    (published / "student.json").write_text(json.dumps({"kind": "hf-ctc", "model": "tiny", "decoding": {}}))
+    (published / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(SilverError, match=r"the student in .*/models/train_2/0123456789abcdef cannot be loaded"):
+        list(
+            Relabel(Relabel.Params()).process([row | {"student": "models/train_2/0123456789abcdef", "labels": []} for row in rows], context)
+        )
+
+
+def test_what_a_student_cannot_write_is_known_from_the_gold(conformer: Path, tiny: Path) -> None:
+    options = {"hf-ctc": {"model": str(tiny)}, "conformer-ctc": {}}
+    learners = {name: student.kind(name)(student.kind(name).Options.model_validate(own)) for name, own in options.items()}
+    for learner in learners.values():
+        learner.check(["Abc, de!"], ["en"], None)
+    learners["conformer-ctc"].check(["καλημέρα"], ["el"], None)  # it learns what it is taught
+    with pytest.raises(SilverError, match=r"cannot write 100% of the characters of the gold \(α .*set options\.new_vocabulary"):
+        learners["hf-ctc"].check(["καλημέρα"], ["el"], None)
+    with pytest.raises(SilverError, match="leave out start and go_on"):
+        learners["conformer-ctc"].check(["καλημέρα"], ["el"], conformer)
+
+
+def test_a_model_that_is_none_of_ctc_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    from transformers import WhisperConfig
+
+    WhisperConfig().save_pretrained(tmp_path)
+    learner = student.kind("hf-ctc")(student.kind("hf-ctc").Options(model=str(tmp_path)))
+    with pytest.raises(SilverError, match="is a whisper, and hf-ctc trains models of CTC"):
+        learner.check(["hello"], ["en"], None)
+
+
+def test_a_language_that_a_whisper_has_no_token_for_is_refused_before_anything_runs(base_model: Path) -> None:
+    learner = student.kind("hf-whisper")(student.kind("hf-whisper").Options(model=str(base_model)))
+    learner.check(["hallo"], ["nl", None], None)
+    with pytest.raises(SilverError, match="does not write the language 'tlh'"):
+        learner.check(["nuqneH"], ["tlh"], None)
+
+
 def test_pieces_of_words_label_and_do_not_align(tmp_path: Path) -> None:
     folder = learn("conformer-ctc", SMALL | {"pieces": 60}, tones(16), tmp_path / "student", 3, 1e-3)
     assert any(len(label) > 1 for label in network.load(str(folder), "cpu").labels)
@@ -141,16 +193,15 @@ def test_a_student_goes_on_with_its_own_vocabulary_and_refuses_another_script(co
         learn("conformer-ctc", SMALL, greek, tmp_path / "greek", 1, 1e-3, start=conformer)
 
 
-def test_a_hugging_face_model_is_trained_on_and_read_by_its_own_library(tmp_path: Path) -> None:
+def test_a_hugging_face_model_is_trained_on_and_read_by_its_own_library(tiny: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCTC, AutoProcessor
 
-    begin = tiny_ctc.train(tmp_path / "begin")
-    own = learn("hf-ctc", {"model": str(begin)}, tones(16), tmp_path / "own", 3, 1e-5)
+    own = learn("hf-ctc", {"model": str(tiny)}, tones(16), tmp_path / "own", 3, 1e-5)
     assert json.loads((own / "vocab.json").read_text()) == tiny_ctc.VOCABULARY
     greek = [(samples, text.translate(str.maketrans("abcdefghij", "αβγδεζηθικ")), times) for samples, text, times in tones(40)]
     with pytest.raises(SilverError, match=r"cannot write 100% .* set options\.new_vocabulary"):
-        learn("hf-ctc", {"model": str(begin)}, greek, tmp_path / "refused", 1, 1e-3)
-    folder = learn("hf-ctc", {"model": str(begin), "new_vocabulary": True}, greek, tmp_path / "greek", 110, 1e-2)
+        learn("hf-ctc", {"model": str(tiny)}, greek, tmp_path / "refused", 1, 1e-3)
+    folder = learn("hf-ctc", {"model": str(tiny), "new_vocabulary": True}, greek, tmp_path / "greek", 110, 1e-2)
     context, rows = stored(tmp_path / "store", [samples for samples, *_ in greek[:5]])
     wrote = written(student.labeller(folder, 8), context, rows)
     assert sum(map(word_errors, [text for _, text, _ in greek[:5]], wrote)) <= 5, wrote

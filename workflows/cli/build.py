@@ -87,6 +87,9 @@ def refine(
     """Run a recipe with a section `refine`, as `run` does, and compare the teacher with the student of each round on the held-out sets.
 
     silver refine configs/refine-demo.yaml
+
+    What a part of it is worth is told by leaving it out: refine.tau=null refine.keep=null refine.when=null (no filter), refine.relabel=false (no
+    relabelling), refine.train.noise=null (no noise, no masks, no dropout), refine.rounds=1 (one shot); each into a root of its own.
     """
     from manifests.corpus import Corpus
     from stages.heldout.compare import COLUMNS
@@ -212,6 +215,8 @@ def _parameters(prefix: str, model: Any) -> Iterable[dict[str, Any]]:
     for key, field in model.model_fields.items():
         default = "required" if field.is_required() else field.get_default(call_default_factory=True)
         if isinstance(default, BaseModel):
+            if field.description:
+                yield {"parameter": f"{prefix}.{key}", "default": "as follows", "meaning": field.description}
             yield from _parameters(f"{prefix}.{key}", type(default))
         else:
             yield {"parameter": f"{prefix}.{key}", "default": default, "meaning": field.description}

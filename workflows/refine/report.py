@@ -16,13 +16,14 @@ from stages import models
 from stages.heldout.compare import table
 from stages.heldout.sets import HeldOut
 from stages.heldout.transcribe import evaluate
+from stages.normalise.text import normalise
 from stages.train import Train, student
 from stages.train.lineage import TRAINING, hold_out
 from stages.transcribe import Transcribe
 from stages.words import written_words
 
 TEACHER = "teacher"
-ROUND_COLUMNS = ("round", "segments", "hours", "replayed", "share", "changed", "original_cer", "words", "dev_wer", "before", "taken", "epochs", "student")  # fmt: skip
+ROUND_COLUMNS = ("round", "segments", "hours", "replayed", "share", "changed", "original_cer", "words", "vocabulary", "dev_wer", "before", "taken", "epochs", "student")  # fmt: skip
 """Columns of `rounds`."""
 
 
@@ -30,7 +31,8 @@ def rounds(corpus: Corpus) -> list[dict[str, Any]]:
     """One row a round that has been trained, in order.
 
     `hours`: of this corpus; `replayed`: of others; `share`: of the audio of live segments; `changed`: share of the learned texts that are not the original label; `original_cer`: their mean
-    character error rate against it; `words`: words that are learned, by those of the original labels of the same segments; `taken`: whether the
+    character error rate against it; `words`: words that are learned, by those of the original labels of the same segments; `vocabulary`: distinct
+    words (normalised) likewise: below 1 the students write less and less of the language, above 1 they make words up; `taken`: whether the
     round's student was better on the dev set than the one before it.
     """
     found = []
@@ -49,8 +51,10 @@ def _moved(manifest: Manifest) -> dict[str, float | None]:
     seconds = learned = 0.0
     texts = changed = words = before = 0
     rates: list[float] = []
+    learned_words: set[str] = set()
+    original_words: set[str] = set()
     for ref in manifest.parts():
-        columns = ["text", "text_pnc", "train_text", "original_cer", "duration", "drop_reason"]
+        columns = ["text", "text_pnc", "train_text", "language", "original_cer", "duration", "drop_reason"]
         for row in read_part(manifest.store, ref, columns).to_pylist():
             if row["drop_reason"] is not None:
                 continue
@@ -59,7 +63,10 @@ def _moved(manifest: Manifest) -> dict[str, float | None]:
                 continue
             learned += row["duration"]
             texts += 1
-            changed += row["train_text"] not in (row["text"], row["text_pnc"])
+            is_new = row["train_text"] not in (row["text"], row["text_pnc"])
+            changed += is_new
+            original_words.update((row["text"] or "").split())
+            learned_words.update((normalise(row["train_text"], row["language"]) if is_new else row["text"] or "").split())
             words += len(written_words(row["train_text"]))
             before += len(written_words(row["text_pnc"]))
             rates += [] if row["original_cer"] is None else [row["original_cer"]]
@@ -68,6 +75,7 @@ def _moved(manifest: Manifest) -> dict[str, float | None]:
         "changed": round(changed / texts, 3) if texts else None,
         "original_cer": round(sum(rates) / len(rates), 4) if rates else None,
         "words": round(words / before, 3) if before else None,
+        "vocabulary": round(len(learned_words) / len(original_words), 3) if original_words else None,
     }
 
 
@@ -78,6 +86,8 @@ def systems(corpus: Corpus, recipe: Recipe, report: Callable[[str], None] = lamb
     Raises:
         SilverError: the recipe has no labeller or no rounds, a model is gone, or something of a set was learned.
     """
+    import torch
+
     store = corpus.store
     stages = {spec.name: spec.stage for spec in recipe.stages}
     teacher = next((stage for stage in stages.values() if isinstance(stage, Transcribe)), None)
@@ -92,7 +102,8 @@ def systems(corpus: Corpus, recipe: Recipe, report: Callable[[str], None] = lamb
             hold_out((store, trained), new, report)
             training["apart"] = [*training.get("apart", ()), *(held.digest for held in new)]
             store.write(f"{trained}/{TRAINING}", json.dumps(training, indent=1).encode())
-    context = PartContext(store, threads=len(os.sched_getaffinity(0)))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    context = PartContext(store, device=device, threads=len(os.sched_getaffinity(0)))
     settings = teacher.params.model_dump(mode="json", include={"labeller", "beam_size", "initial_prompt", "compute_type"})
     heard = {TEACHER: [evaluate(teacher.labeller, settings, held, context) for held in sets]}
     students = {"start": Path(models.find(params.start))} if params.start else {}

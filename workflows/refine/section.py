@@ -5,11 +5,12 @@
 Round 1 learns the original labels. In each round after it the student of the round before writes every segment; what agrees with the ORIGINAL
 label is selected and learned, in the student's words. After the last round its student writes the labels that stay. These are ordinary stages: each
 has its manifest, goes on after a kill, and runs by itself (`--from relabel_2`). A section of the name of one of them is laid over what is written
-here: `train_2: {epochs: 8}`.
+here: `train_2: {epochs: 8}`; one of a round that is not there (`refine.rounds=1`) is left aside.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 from pydantic import Field
@@ -66,6 +67,11 @@ class Refine(Macro):
             "tau": _of(self.tau, self.rounds + 1),
         } | self.adopt
         return found
+
+    def waits(self, name: str) -> bool:
+        """See `Macro`: those of a round after the last."""
+        found = re.fullmatch(r"(?:relabel|select|train)_([1-9]\d*)", name)
+        return found is not None and int(found[1]) > self.rounds
 
 
 def _of(value: T | list[T], number: int) -> T:

@@ -11,7 +11,7 @@ import json
 import math
 import re
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from manifests.part import PartRef
 from manifests.release import STATE, UNLABELLED, release_folder, sha256
 from manifests.schema import DROP, Row
 from manifests.store import Store
@@ -30,7 +29,7 @@ from stages.audio import SAMPLE_RATE, read_audio
 from stages.pack.after import same_shard
 from stages.pack.codec import Codec, encode_lossy
 from stages.pack.flac import cut
-from stages.pack.plan import Plan
+from stages.pack.shuffle import rows_of
 
 INTERNAL = (*DROP, "audio_path", "media_uri", "media_version")
 """Columns that mean nothing outside the corpus root."""
@@ -80,11 +79,12 @@ class Before:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """All that a worker needs to know; the rows come from the plan file and the parts it names."""
+    """All that a worker needs to know."""
 
     store: Store
     version: str
-    number: int  # of the shard in the plan
+    rows: tuple[str, int]
+    """File that holds the rows, and number of the row group; see `stages.pack.shuffle`."""
     path: str
     split: str
     text: bool
@@ -98,24 +98,9 @@ def state_folder(version: str) -> str:
     return f"{release_folder(version)}/{STATE}"
 
 
-def plan_path(version: str) -> str:
-    """The plan, for the workers."""
-    return f"{state_folder(version)}/plan.parquet"
-
-
 def fragment_path(version: str, shard: str) -> str:
     """The part of the index that belongs to a shard (its name begins with its split, so it is the only one)."""
     return f"{state_folder(version)}/{shard.rpartition('/')[2].removesuffix('.tar')}.parquet"
-
-
-def write_plan(store: Store, version: str, plan: Plan, parts: Sequence[PartRef]) -> None:
-    """Put the plan where workers find it: one row group a shard, each row the path of a part and a row in it."""
-    schema = pa.schema([("part", pa.string()), ("row", pa.int32())])
-    with store.staged(plan_path(version)) as path, pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for shard in plan.shards:
-            numbers = plan.part[shard.first : shard.last]
-            names = pa.array([parts[number].path for number in numbers], pa.string())
-            writer.write_table(pa.table([names, pa.array(plan.row[shard.first : shard.last])], schema=schema))
 
 
 def pack_shard(job: ShardJob) -> str:
@@ -124,9 +109,7 @@ def pack_shard(job: ShardJob) -> str:
     Raises:
         SilverError: the audio of a segment is missing, damaged or too short.
     """
-    with job.store.open(plan_path(job.version)) as handle:
-        plan = pq.ParquetFile(handle).read_row_group(job.number)
-    table = _rows(job.store, plan.column("part").to_pylist(), plan.column("row").to_pylist())
+    table = rows_of(job.store, *job.rows)
     public = table.drop_columns([name for name in INTERNAL if name in table.column_names])
     for column, value in zip(ADDED, (job.split, list(job.subsets), job.codec), strict=True):
         public = _set(public, column, pa.array([value] * len(table), column.type))
@@ -229,19 +212,6 @@ def _plain(value: Any, kind: pa.DataType) -> Any:
     if pa.types.is_struct(kind):
         return {field.name: _plain(value[field.name], field.type) for field in kind}
     return value
-
-
-def _rows(store: Store, parts: list[str], rows: list[int]) -> pa.Table:
-    """These rows of these parts, in this order; each part is read once."""
-    wanted: dict[str, list[int]] = {}
-    for position, part in enumerate(parts):
-        wanted.setdefault(part, []).append(position)
-    tables, order = [], []
-    for part, positions in wanted.items():
-        with store.open(part) as handle:
-            tables.append(pq.read_table(handle, use_threads=False).take([rows[position] for position in positions]))
-        order += positions
-    return pa.concat_tables(tables).take(np.argsort(order))
 
 
 def _without_labels(table: pa.Table) -> pa.Table:

@@ -48,14 +48,14 @@ from stages.pack.codec import Codec
 from stages.pack.papers import PACK_VERSION, write_papers
 from stages.pack.patch import finish
 from stages.pack.plan import Plan, Shard, Wanted, make_plan
-from stages.pack.shards import ADDED, PLACE, Before, ShardInfo, ShardJob, finished, pack_shards, read_fragment, state_folder, write_plan
+from stages.pack.shards import ADDED, PLACE, Before, ShardInfo, ShardJob, finished, pack_shard, read_fragment, state_folder
+from stages.pack.shuffle import gather
 from stages.pack.statistics import statistics
 from stages.pack.subsets import Subset, lacking
 
 DUPLICATE = "duplicate_audio"
 
 _CONTENT = "content"  # state file: digest of what the release is being made of
-_TASKS = 16  # at most: each reads all parts that its shards have rows of, which in a shuffled release are nearly all
 _INDEX_ROWS = 16384  # rows of a row group of the index
 
 
@@ -182,28 +182,18 @@ class Pack(CorpusStage):
 
     def _pack(self, version: str, content: str, plan: Plan, parts: Sequence[PartRef], base: Base | None, context: CorpusContext) -> None:
         store = context.store
-        write_plan(store, version, plan, parts)
         store.write(f"{state_folder(version)}/{_CONTENT}", content.encode())
         done = finished(store, version, [shard.path for shard in plan.shards])
-        jobs = [
-            ShardJob(
-                store,
-                version,
-                number,
-                shard.path,
-                shard.split,
-                self.params.text,
-                shard.subsets,
-                self.params.codec,
-                self._before(base, shard),
-            )
-            for number, shard in enumerate(plan.shards)
+        if len(done) == len(plan.shards):
+            return
+        gathered = gather(store, f"{state_folder(version)}/rows", plan, parts, context.map)
+        text, codec = self.params.text, self.params.codec
+        jobs = (
+            ShardJob(store, version, rows, shard.path, shard.split, text, shard.subsets, codec, self._before(base, shard))
+            for rows, shard in zip(gathered, plan.shards, strict=True)
             if shard.path not in done
-        ]
-        size = -(-len(jobs) // _TASKS)
-        number = len(done)
-        for made in context.map(pack_shards, [jobs[at : at + size] for at in range(0, len(jobs), size or 1)]):
-            number += len(made)
+        )
+        for number, _ in enumerate(context.map(pack_shard, jobs), len(done) + 1):
             context.report(f"release {version}: {number} of {len(plan.shards)} shards")
 
     def _before(self, base: Base | None, shard: Shard) -> Before | None:

@@ -28,7 +28,7 @@ _ENCODERS = {  # bitexact: no serial number by chance, no version of a library i
     "opus": _Encoder("libopus", "ogg", "s16", 32_000, {"fflags": "+bitexact"}),
     "mp3": _Encoder("libmp3lame", "mp3", "s16p", 64_000, {"fflags": "+bitexact", "id3v2_version": "0"}),
 }
-"""What the bit rates cost in sound and in words is in `benchmarks/results.md`."""
+"""Sizes and signal-to-noise ratios are in `benchmarks/results.md`."""
 
 
 def encode_lossy(pcm: npt.NDArray[np.int16], codec: str) -> bytes:

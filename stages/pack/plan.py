@@ -1,7 +1,7 @@
 """Which sample goes where: decided from the manifest alone, before any audio is touched, so that shards are packed independently.
 
 The order is that of a keyed hash of the segment id: the same on every machine, shuffled over the whole corpus. Samples of different subsets are
-in different shards, so that a subset is a list of shards. Memory: some 200 bytes a segment on the driver; what the rows hold besides is read by the workers.
+in different shards, so that a subset is a list of shards. Memory: some 200 bytes a segment on the driver; what the rows hold besides is brought to its shard by `shuffle`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import soundfile
 
-from manifests.part import PartRef
 from manifests.release import STATE, UNLABELLED, release_folder, sha256
 from manifests.schema import DROP, Row
 from manifests.store import Store
@@ -27,7 +26,7 @@ from stages.audio import SAMPLE_RATE, read_audio
 from stages.pack.after import same_shard
 from stages.pack.codec import Codec, encode_lossy
 from stages.pack.flac import cut
-from stages.pack.plan import Plan
+from stages.pack.shuffle import rows_of
 from stages.pack.tar import Tar
 
 INTERNAL = (*DROP, "audio_path", "media_uri", "media_version")
@@ -79,11 +78,12 @@ class Before:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """All that a worker needs to know; the rows come from the plan file and the parts it names."""
+    """All that a worker needs to know."""
 
     store: Store
     version: str
-    number: int  # of the shard in the plan
+    rows: tuple[str, int]
+    """File that holds the rows, and number of the row group; see `stages.pack.shuffle`."""
     path: str
     split: str
     text: bool
@@ -97,43 +97,18 @@ def state_folder(version: str) -> str:
     return f"{release_folder(version)}/{STATE}"
 
 
-def plan_path(version: str) -> str:
-    """The plan, for the workers."""
-    return f"{state_folder(version)}/plan.parquet"
-
-
 def fragment_path(version: str, shard: str) -> str:
     """The part of the index that belongs to a shard (its name begins with its split, so it is the only one)."""
     return f"{state_folder(version)}/{shard.rpartition('/')[2].removesuffix('.tar')}.parquet"
 
 
-def write_plan(store: Store, version: str, plan: Plan, parts: Sequence[PartRef]) -> None:
-    """Put the plan where workers find it: one row group a shard, each row the path of a part and a row in it."""
-    schema = pa.schema([("part", pa.string()), ("row", pa.int32())])
-    with store.staged(plan_path(version)) as path, pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for shard in plan.shards:
-            numbers = plan.part[shard.first : shard.last]
-            names = pa.array([parts[number].path for number in numbers], pa.string())
-            writer.write_table(pa.table([names, pa.array(plan.row[shard.first : shard.last])], schema=schema))
-
-
-def pack_shards(jobs: Sequence[ShardJob]) -> list[str]:
-    """Write some shards of one release, and their fragments of the index: a part that rows of several of them come from is read once.
+def pack_shard(job: ShardJob) -> str:
+    """Write a shard and its fragment of the index.
 
     Raises:
         SilverError: the audio of a segment is missing, damaged or too short.
     """
-    store, version = jobs[0].store, jobs[0].version
-    with store.open(plan_path(version)) as handle:
-        file = pq.ParquetFile(handle)
-        plans = [file.read_row_group(job.number) for job in jobs]
-    plan = pa.concat_tables(plans)
-    rows = _rows(store, plan.column("part").to_pylist(), plan.column("row").to_pylist())
-    ends = np.cumsum([len(some) for some in plans]).tolist()
-    return [_pack_shard(job, rows.slice(end - len(some), len(some))) for job, some, end in zip(jobs, plans, ends, strict=True)]
-
-
-def _pack_shard(job: ShardJob, table: pa.Table) -> str:
+    table = rows_of(job.store, *job.rows)
     public = table.drop_columns([name for name in INTERNAL if name in table.column_names])
     for column, value in zip(ADDED, (job.split, list(job.subsets), job.codec), strict=True):
         public = _set(public, column, pa.array([value] * len(table), column.type))
@@ -236,19 +211,6 @@ def _plain(values: pa.Array) -> pa.Array:
             [_plain(field) for field in values.flatten()], [field.name for field in kind], mask=values.is_null()
         )
     return values
-
-
-def _rows(store: Store, parts: list[str], rows: list[int]) -> pa.Table:
-    """These rows of these parts, in this order; each part is read once."""
-    wanted: dict[str, list[int]] = {}
-    for position, part in enumerate(parts):
-        wanted.setdefault(part, []).append(position)
-    tables, order = [], []
-    for part, positions in wanted.items():
-        with store.open(part) as handle:
-            tables.append(pq.ParquetFile(handle).read(use_threads=False).take([rows[position] for position in positions]))
-        order += positions
-    return pa.concat_tables(tables).take(np.argsort(order))
 
 
 def _without_labels(table: pa.Table) -> pa.Table:

@@ -115,6 +115,24 @@ def test_two_machines_make_the_same_bytes_and_the_order_is_mixed(tmp_path: Path)
     assert again != keys
 
 
+def test_a_corpus_that_does_not_fit_in_memory_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are gathered in many groups and buckets, as of 20 million samples; with another number of rows at once."""
+    whole, pieces = small_corpus(tmp_path / "a", recordings=16), small_corpus(tmp_path / "b", recordings=16)
+    whole.pack(version="v1", shard_seconds=3)
+    monkeypatch.setattr("stages.pack.shuffle.ROWS", 7)
+    files: list[str] = []
+
+    def watched(function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
+        for job in jobs:
+            files.append(getattr(job, "target", ""))
+            yield function(job)
+
+    pieces.pack(version="v1", shard_seconds=3, map=watched)
+    assert sum("group-" in name for name in files) > 3
+    assert sum("bucket-" in name for name in files) > 3
+    assert pieces.files("v1") == whole.files("v1")
+
+
 def test_headers_hold_nothing_of_the_machine(tmp_path: Path) -> None:
     corpus = small_corpus(tmp_path)
     corpus.pack(version="v1")
@@ -375,9 +393,7 @@ def test_what_is_packed_is_not_packed_again(tmp_path: Path) -> None:
     with pytest.raises(ConnectionError):
         corpus.pack(version="v1", shard_seconds=4, map=broken)
     left: list[str] = []
-    corpus.pack(
-        version="v1", shard_seconds=4, map=lambda f, tasks: map(f, [left.extend(job.path for job in task) or task for task in tasks])
-    )
+    corpus.pack(version="v1", shard_seconds=4, map=lambda f, jobs: map(f, [left.append(job.path) or job for job in jobs]))
     shards = [name for name in corpus.files("v1") if name.endswith(".tar")]
     assert sorted(left) == shards[2:]
     assert list(verify_release(corpus.store, "v1")) == []
@@ -437,8 +453,8 @@ def test_killed_at_any_commit_the_next_run_makes_the_same_release(tmp_path: Path
     reference.pack(version="v1", shard_seconds=6)
     expected = contents(reference)
     commits = (
-        2 + 2 * sum(name.endswith(".tar") for name in expected) + 8
-    )  # plan and its digest, each shard and fragment, three figures and the five files
+        3 + 2 * sum(name.endswith(".tar") for name in expected) + 8
+    )  # digest of the content, rows by part and by shard, each shard and fragment, three figures and the five files
     killed = [small_corpus(tmp_path / str(n), recordings=4) for n in range(commits + 1)]
     processes = multiprocessing.get_context("spawn")
     codes = processes.Queue()

@@ -71,8 +71,8 @@ def _job(options: Any) -> Job:
     shards = {row["shard"] for row in pq.read_table(folder / TEXTS, columns=["shard"]).to_pylist()}
     blank = SimpleNamespace()
     return Job(
-        Store(str(root)), str(folder.relative_to(root)), options.student, options.options, None, tuple(sorted((str(root), shard) for shard in shards)),
-        blank, 1, 1e-5, options.batch_seconds, 1, 0.1, 1, 0.0, Noise(), 0, 10,
+        Store(str(root)), str(folder.relative_to(root)), options.student, options.options, None, None, tuple(sorted((str(root), shard) for shard in shards)),
+        blank, 1, 1e-5, options.batch_seconds, 1, 0.1, 1, 0.0, False, Noise(), 0, 10,
     )  # fmt: skip
 
 

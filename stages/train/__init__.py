@@ -27,7 +27,7 @@ from stages.heldout.leaks import apart, check
 from stages.heldout.sets import FOLDER, HeldOut, short_digest
 from stages.heldout.transcribe import evaluate
 from stages.train.lineage import TRAINING, hold_out, place, student_in
-from stages.train.loop import BEST, CURVE, PROGRESS, STATE, TEXTS, Curve, Job, train
+from stages.train.loop import CURVE, PROGRESS, SOUP, STATE, TEXTS, Curve, Job, train
 from stages.train.noise import SILENT, Noise
 from stages.train.replay import COLUMNS, Replay
 from stages.train.student import RECORD, STUDENTS, kind, labeller, on_this_machine, record, whole
@@ -53,7 +53,7 @@ class Train(CorpusStage):
     takes the folder of an hf-whisper student as it is, and that of another with `labeller: ctc`.
     """
 
-    name, version = "train", "3"
+    name, version = "train", "4"
     reads: ClassVar[tuple[str, ...]] = (*COLUMNS, *LESSON)
     adds = pa.schema([("student", pa.string()), ("trained", pa.string())])
     """`trained`: folder of the student that this round trained, relative to the root; `student`: of the one that it goes on with."""
@@ -98,6 +98,11 @@ class Train(CorpusStage):
             lt=1,
             description="the student is the moving average of the weights, which keeps this share of itself at a step (mean teacher: Tarvainen and Valpola 2017); "
             "0: the last weights",
+        )
+        soup: bool = Field(
+            True,
+            description="try the mean of the weights with those of the student before, in round 1 with those that it began with; it stays if it is better on the dev "
+            "set (model soups: Wortsman et al. 2022)",
         )
         batch_seconds: float = Field(120.0, gt=0, description="seconds of audio in a batch of one worker")
         accumulate: int = Field(1, ge=1, description="batches whose gradients make one step")
@@ -203,9 +208,11 @@ class Train(CorpusStage):
                 for path, small in check(rows.to_pylist(), held, where, context.map).items():
                     for leak in small:
                         context.report(f"{path}: {leak}")
-            if go_on and go_on == before:  # what the student to begin with has learned was compared before anything ran
-                hold_out((store, go_on), held, context.report, context.map)
-            self._train(folder, [(store, chosen), *again], go_on, held[0], context)
+            if before and (
+                go_on == before or self.params.soup
+            ):  # what the student to begin with has learned was compared before anything ran
+                hold_out((store, before), held, context.report, context.map)
+            self._train(folder, [(store, chosen), *again], go_on, before, held[0], context)
             self._finish(folder, chosen, [rows for _, rows in again], before, go_on, held, context)
         taken = json.loads(store.read(f"{folder}/{TRAINING}"))["taken"]
         for ref in parts:
@@ -255,7 +262,13 @@ class Train(CorpusStage):
         return found
 
     def _train(
-        self, folder: str, learned: Sequence[tuple[Store, pa.Table]], start: str | None, dev: HeldOut, context: CorpusContext
+        self,
+        folder: str,
+        learned: Sequence[tuple[Store, pa.Table]],
+        start: str | None,
+        before: str | None,
+        dev: HeldOut,
+        context: CorpusContext,
     ) -> None:
         """`learned`: rows of each corpus, this one's first."""
         store, params = context.store, self.params
@@ -266,8 +279,8 @@ class Train(CorpusStage):
             pq.write_table(pa.concat_tables(tables, promote_options="permissive"), path, compression="zstd")
         options = self.options.model_dump(mode="json")  # with paths that hold everywhere
         job = Job(
-            store, folder, params.student, options, start, tuple(sorted(shards)), dev,
-            params.epochs, params.learning_rate, params.batch_seconds, params.accumulate, params.warmup, params.patience, params.average,
+            store, folder, params.student, options, start, before, tuple(sorted(shards)), dev,
+            params.epochs, params.learning_rate, params.batch_seconds, params.accumulate, params.warmup, params.patience, params.average, params.soup,
             params.noise or SILENT,
             params.seed, params.checkpoint_minutes,
         )  # fmt: skip
@@ -291,12 +304,15 @@ class Train(CorpusStage):
         """Put the best epoch in its place, and write what is said of the training; from then on it is done."""
         store, params = context.store, self.params
         curve = Curve(**json.loads(store.read(f"{folder}/{STATE}/{CURVE}")))
-        for path in _files(store, f"{folder}/{STATE}/{BEST}"):
-            store.copy(f"{folder}/{STATE}/{BEST}/{path}", f"{folder}/{path}")
+        if curve.soup is not None:
+            said = "stays" if curve.kept == SOUP else "does not stay"
+            context.report(f"the mean with the student before {said}: WER {curve.soup:.3f} on the dev set, {curve.best['wer']:.3f} without")
+        for path in _files(store, f"{folder}/{STATE}/{curve.kept}"):
+            store.copy(f"{folder}/{STATE}/{curve.kept}/{path}", f"{folder}/{path}")
         older = json.loads(store.read(f"{before}/{TRAINING}"))["wer"] if before else None
         refused = []
-        if older is not None and curve.best["wer"] >= older:
-            refused.append(f"WER {curve.best['wer']:.3f} on the dev set, and {older:.3f} of the student before")
+        if older is not None and curve.wer >= older:
+            refused.append(f"WER {curve.wer:.3f} on the dev set, and {older:.3f} of the student before")
         old = self._held(params.guard)
         guarded = dict(zip((held.digest for held in old), self._heard(folder, old, context), strict=True))
         first = json.loads(store.read(f"{self._begun(context)}/{TRAINING}"))["guard"] if old else {}
@@ -311,9 +327,10 @@ class Train(CorpusStage):
         training = {
             "taken": taken,
             "refused": refused,
-            "wer": curve.best["wer"],
+            "wer": curve.wer,
+            "soup": curve.soup,
             "before": older,
-            "start": go_on,
+            "start": before if curve.kept == SOUP and before else go_on,
             "apart": [item.digest for item in held],
             "guard": guarded,
             "segments": len(chosen),

@@ -1,7 +1,7 @@
 """The training itself: one function that each worker runs, alone or together with others (DDP).
 
 State lies in `<folder>/state/`: `checkpoint.pt` every few minutes and after each epoch, `progress.json` for the one who waits, and
-`best/`, the student of the best epoch so far on the dev set; `curve.json` at the end. A run that was killed goes on from the checkpoint.
+`best/`, the student of the best epoch so far on the dev set; at the end `soup/`, its mean with the student before, if that is better, and `curve.json`. A run that was killed goes on from the checkpoint.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from stages.train.student import RECORD, Student, kind, on_this_machine, whole
 
 TEXTS = "texts.parquet"
 STATE = "state"
-BEST = "best"
+BEST, SOUP = "best", "soup"
 CHECKPOINT = "checkpoint.pt"
 CURVE = "curve.json"
 PROGRESS = "progress.json"
@@ -52,6 +52,8 @@ class Job:
     options: dict[str, Any]
     start: str | None
     """Folder of the student to go on from, relative to the root."""
+    before: str | None
+    """Folder of the student of the round before, likewise."""
     shards: tuple[Shard, ...]
     dev: HeldOut
     epochs: int
@@ -61,6 +63,7 @@ class Job:
     warmup: float
     patience: int
     average: float
+    soup: bool
     noise: Noise
     seed: int
     checkpoint_minutes: float
@@ -71,6 +74,18 @@ class Curve:
     """What happened so far; `epochs` has one entry an epoch."""
 
     epochs: list[dict[str, float]] = field(default_factory=list)
+    soup: float | None = None
+    """WER on the dev set of the mean with the student before; None if there is none."""
+
+    @property
+    def wer(self) -> float:
+        """Of what stays."""
+        return min(self.best["wer"], math.inf if self.soup is None else self.soup)
+
+    @property
+    def kept(self) -> str:
+        """Which of the folders `BEST` and `SOUP` stays."""
+        return BEST if self.wer == self.best["wer"] else SOUP
 
     @property
     def best(self) -> dict[str, float]:
@@ -90,6 +105,8 @@ def train(job: Job) -> None:
         training = Training(job, Share(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Share())
         while training.epoch < job.epochs and not _worse(training.curve, job.patience):
             training.run_epoch()
+        if training.share.worker == 0:
+            training.cook()
     if training.share.worker == 0:
         _write(job, CURVE, asdict(training.curve))
 
@@ -148,6 +165,26 @@ class Training:
         self.epoch, self.step = self.epoch + 1, 0
         self.curve = _everywhere(self.curve, self.share)
         self._save()
+
+    def cook(self) -> None:
+        """Try the mean of the weights of the best epoch and of the student before, or of what it began with (model soup: Wortsman et al. 2022,
+        https://arxiv.org/abs/2203.05482). Weights that began with the same model can be averaged; whether these can, the dev set tells.
+        """
+        import torch
+
+        job, texts = self.job, [text for text, *_ in self.texts.values()]
+        before = job.before or job.start
+        if not job.soup or not (before or self.student.identity()):
+            return  # it began with nothing that its weights would have in common with others
+        old = self.student.build(texts, on_this_machine(job.store, before) if before else None).state_dict()
+        network = self.student.build(texts, on_this_machine(job.store, f"{job.folder}/{STATE}/{BEST}"))
+        new = network.state_dict()
+        if {name: value.shape for name, value in old.items()} != {name: value.shape for name, value in new.items()}:
+            return  # the student before is of another size
+        network.load_state_dict({name: (old[name] + value) / 2 if value.is_floating_point() else value for name, value in new.items()})
+        self.curve.soup = _dev_wer(
+            job, self.student, network.to(self.device), self.curve.best["wer"], self.device.type, torch.get_num_threads(), SOUP
+        )
 
     def _learn(self, batch: dict[str, Any]) -> float:
         """Add the gradient of a batch; its loss."""
@@ -256,8 +293,8 @@ def _worse(curve: Curve, patience: int) -> bool:
     return len(curve.epochs) - 1 - curve.epochs.index(curve.best) >= patience
 
 
-def _dev_wer(job: Job, student: Student, network: Any, best: float, device: str, threads: int) -> float:
-    """WER on the dev set; where it is below `best`, the student is kept as the best one."""
+def _dev_wer(job: Job, student: Student, network: Any, best: float, device: str, threads: int, target: str = BEST) -> float:
+    """WER on the dev set; where it is below `best`, the student is kept in the folder `target`."""
     network.eval()
     with tempfile.TemporaryDirectory(prefix="silver-student-") as name:
         folder = Path(name)
@@ -267,7 +304,7 @@ def _dev_wer(job: Job, student: Student, network: Any, best: float, device: str,
         labeller.setup(context)
         wer = transcribe(labeller, job.dev, context).wer().wer
         if wer < best:
-            _replace(job.store, folder, f"{job.folder}/{STATE}/{BEST}")
+            _replace(job.store, folder, f"{job.folder}/{STATE}/{target}")
     return wer
 
 

@@ -104,6 +104,12 @@ def test_the_mean_of_the_weights_follows_fast_at_first_and_slowly_later() -> Non
     assert int(_mean(0.97, torch.tensor(3), torch.tensor(7), torch.tensor(1000))) == 7, "a counter is no weight"
 
 
+def test_the_mean_with_the_student_before_stays_only_if_it_is_better() -> None:
+    worse, better, none = curve(0.4, 0.38), curve(0.4, 0.38), curve(0.4)
+    worse.soup, better.soup = 0.39, 0.37
+    assert [(each.kept, each.wer) for each in (worse, better, none)] == [("best", 0.38), ("soup", 0.37), ("best", 0.4)]
+
+
 def test_utterances_that_are_joined_keep_how_probable_their_words_were() -> None:
     quiet = np.zeros(16000, np.float32)
     [both] = joined([Utterance(quiet, "one two", "en", [0.5, 0.25]), Utterance(quiet, "three", "en")], 30)

@@ -74,6 +74,9 @@ def test_teacher_and_every_round_are_compared_on_what_nothing_was_trained_on(ref
     assert systems[2]["gain"] is not None
     assert [row["round"] for row in rounds] == [1, 2]
     assert rounds[0]["changed"] == 0, "the first round learns the original labels"
+    for row in rounds:  # the mean with the student before was tried, and the better of the two stayed
+        training = json.loads((refined[0] / row["student"] / "training.json").read_text())
+        assert training["wer"] == min(training["soup"], *(epoch["wer"] for epoch in training["epochs"]))
     assert (rounds[0]["words"], rounds[0]["vocabulary"]) == (1, 1)
     assert 0.5 < rounds[1]["vocabulary"] < 1.5
     assert rounds[1]["before"] == rounds[0]["dev_wer"]

@@ -192,13 +192,14 @@ class Train(CorpusStage):
             SilverError: nothing is selected, or what is held out would be trained on.
         """
         store = context.store
-        before = _before(parts, context) or self._begun(context)
+        begun = self._begun(context)
+        before = _before(parts, context) or begun
         chosen = _chosen(parts, context)
         if not len(chosen):
             raise SilverError(
                 f"{self.name}: no segment is selected ({_left(parts, context)}): loosen `when`, `tau`, `keep` or `share` of the select stage before it"
             )
-        go_on = before if self.params.go_on else self._begun(context)
+        go_on = before if self.params.go_on else begun
         learned = json.dumps([context.fingerprint, go_on, chosen.drop_columns(["shard"]).to_pylist()])
         folder = f"models/{self.name}/{blake2b(learned.encode(), digest_size=8).hexdigest()}"
         if not store.exists(f"{folder}/{TRAINING}"):
@@ -208,10 +209,9 @@ class Train(CorpusStage):
                 for path, small in check(rows.to_pylist(), held, where, context.map).items():
                     for leak in small:
                         context.report(f"{path}: {leak}")
-            if before and (
-                go_on == before or self.params.soup
-            ):  # what the student to begin with has learned was compared before anything ran
-                hold_out((store, before), held, context.report, context.map)
+            inherits = before if self.params.soup else go_on
+            if inherits and inherits != begun:  # what the student to begin with has learned was compared before anything ran
+                hold_out((store, inherits), held, context.report, context.map)
             self._train(folder, [(store, chosen), *again], go_on, before, held[0], context)
             self._finish(folder, chosen, [rows for _, rows in again], before, go_on, held, context)
         taken = json.loads(store.read(f"{folder}/{TRAINING}"))["taken"]

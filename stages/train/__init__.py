@@ -200,7 +200,8 @@ class Train(CorpusStage):
                 f"{self.name}: no segment is selected ({_left(parts, context)}): loosen `when`, `tau`, `keep` or `share` of the select stage before it"
             )
         go_on = before if self.params.go_on else begun
-        learned = json.dumps([context.fingerprint, go_on, chosen.drop_columns(["shard"]).to_pylist()])
+        inherits = before if self.params.soup else go_on
+        learned = json.dumps([context.fingerprint, go_on, inherits, chosen.drop_columns(["shard"]).to_pylist()])
         folder = f"models/{self.name}/{blake2b(learned.encode(), digest_size=8).hexdigest()}"
         if not store.exists(f"{folder}/{TRAINING}"):
             held = self._held([str(self.params.dev), *self.params.held_out, *self.params.guard])
@@ -209,7 +210,6 @@ class Train(CorpusStage):
                 for path, small in check(rows.to_pylist(), held, where, context.map).items():
                     for leak in small:
                         context.report(f"{path}: {leak}")
-            inherits = before if self.params.soup else go_on
             if inherits and inherits != begun:  # what the student to begin with has learned was compared before anything ran
                 hold_out((store, inherits), held, context.report, context.map)
             self._train(folder, [(store, chosen), *again], go_on, before, held[0], context)

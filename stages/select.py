@@ -122,8 +122,9 @@ class Select(PartStage):
 def scores(row: Row, text: str, writer: str | None) -> list[float] | None:
     """The probability of each word of a text, by the label that it was made of; None where the words are others by now (numbers that were spelled out)."""
     label = next((label for label in row["labels"] or () if label["labeller"] == writer), {"scores": None})
-    known: list[float] | None = label["scores"]
-    return known if known and len(known) == len(written_words(text)) else None
+    known: list[float | None] = label["scores"] or []
+    found = [score for score in known if score is not None and math.isfinite(score)]
+    return found if found and len(found) == len(known) == len(written_words(text)) else None
 
 
 def original_cer(row: Row) -> float | None:

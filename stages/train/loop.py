@@ -341,7 +341,7 @@ def _checkpoint(job: Job) -> dict[str, Any] | None:
     try:
         with job.store.open(path) as handle:
             state: dict[str, Any] = torch.load(handle, map_location="cpu", weights_only=True)
-        if missing := {"network", "optimizer", "schedule", "curve", "epoch", "step"} - set(state):
+        if missing := {*STATES, "curve", "epoch", "step"} - set(state):
             raise ValueError(f"it has no {', '.join(sorted(missing))}")
     except Exception as error:
         told = str(error).partition("\n")[0]

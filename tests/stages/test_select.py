@@ -75,6 +75,9 @@ def test_how_probable_its_words_were_goes_with_the_text_of_whoever_wrote_it(tmp_
     assert select(heard, tmp_path, tau=0.01)[0]["train_scores"] is None
     spelled_out = segment(2, text="twenty one sheep", labels=[label("whisper", "21 sheep.", [0.9, 0.8])])
     assert select([spelled_out], tmp_path)[0]["train_scores"] is None, "two scores cannot belong to three words"
+    for unknown in (None, float("nan")):
+        unsure = segment(3, text="one sheep", labels=[label("whisper", "One sheep.", [0.9, unknown])])
+        assert select([unsure], tmp_path)[0]["train_scores"] is None, "not known of every word"
 
 
 def test_the_first_round_keeps_the_most_confident_of_all_parts(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_damaged_checkpoint_is_an_error_that_names_the_file(tmp_path: Path) ->
     path = tmp_path / job.folder / STATE / CHECKPOINT
     path.parent.mkdir(parents=True)
     torch.save({"epoch": 1}, path)
-    with pytest.raises(SilverError, match=r"is damaged \(it has no curve, network, optimizer, schedule, step\)"):
+    with pytest.raises(SilverError, match=r"is damaged \(it has no curve, mean, network, optimizer, schedule, step\)"):
         _checkpoint(job)
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(SilverError, match=r"checkpoint\.pt is damaged .*remove it, and the training begins anew"):
